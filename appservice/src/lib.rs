@@ -1,0 +1,1 @@
+//! The adapter to existing Matrix homeservers, and the registration it generates.

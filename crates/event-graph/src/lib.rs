@@ -1,0 +1,1 @@
+//! Matrix event graphs: PDUs, hashes, signatures, auth rules, state resolution. Pure.

@@ -1,0 +1,1 @@
+//! MIMI bytes: protocol structs, URIs, directory, content, room policy, franking. Pure.

@@ -1,0 +1,1 @@
+//! A MIMI client on openmls: command line, tests, conformance runs, bridged rooms.

@@ -1,0 +1,1 @@
+//! Workers, lanes, sequencing, carrier events and the outbox. Knows no HTTP.

@@ -1,0 +1,1 @@
+//! The storage trait, its shared suite, and its implementations: memory and sled.

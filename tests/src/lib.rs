@@ -1,0 +1,1 @@
+//! What needs several crates or real peers: see the modules below `tests/`.
