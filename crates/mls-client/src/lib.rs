@@ -1,1 +1,3 @@
 //! A MIMI client on openmls: command line, tests, conformance runs, bridged rooms.
+
+pub mod api;

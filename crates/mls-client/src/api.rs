@@ -1,0 +1,455 @@
+//! The client API of a Causeway provider: what a MIMI client and its own provider say to each other.
+//!
+//! Served below [`PREFIX`]. Bodies are JSON; octets are base64url without padding ([`B64`]); times are Unix
+//! milliseconds. Every request but `GET /provider` and `POST /login` carries
+//! `Authorization: Bearer <session token>`. Errors are [`ApiError`] with an HTTP status that fits.
+//! A request that changes something may be repeated with the same octets: the first outcome comes back.
+//! The OpenAPI description in `schemas/client-api.json` is made from these types.
+//!
+//! MIMI leaves the way between a client and its own provider open (draft-ietf-mimi-arch section 4), so this is
+//! Causeway's own.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The path below which everything here is served.
+pub const PREFIX: &str = "/_causeway/client/v1";
+
+/// Octets, base64url without padding in JSON.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct B64(pub Vec<u8>);
+
+impl std::fmt::Debug for B64 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "B64({} octets)", self.0.len())
+    }
+}
+
+impl From<Vec<u8>> for B64 {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Serialize for B64 {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&URL_SAFE_NO_PAD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for B64 {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(d)?;
+        URL_SAFE_NO_PAD
+            .decode(text.as_bytes())
+            .map(Self)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for B64 {
+    fn schema_name() -> Cow<'static, str> {
+        "Base64Url".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[A-Za-z0-9_-]*$", "contentEncoding": "base64url"})
+    }
+}
+
+/// `GET /provider`: what a client must know before it makes a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProviderInfo {
+    /// The provider's domain, for example `a.example`.
+    pub provider: String,
+    /// The hub as MLS external sender (TLS `ExternalSender`), to be put into every group founded here.
+    pub external_sender: B64,
+    /// The franking agent (TLS `FrankingAgentData`, protocol-06 section 5.4.1) for groups founded here.
+    pub franking_agent: B64,
+    /// MLS cipher suites this provider judges, best first.
+    pub cipher_suites: Vec<u16>,
+    /// Ways to sign in that are switched on here.
+    pub login: Vec<LoginKind>,
+    /// The Matrix homeserver beside this provider, where there is one.
+    pub homeserver: Option<String>,
+    /// The bot's Matrix user id, where there is a homeserver.
+    pub bot: Option<String>,
+}
+
+/// A way to sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginKind {
+    /// A Matrix OpenID token of the homeserver beside this provider.
+    MatrixOpenid,
+    /// A token that `causeway user add` printed.
+    LocalToken,
+}
+
+/// `POST /login`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum LoginRequest {
+    /// Answered by [`LoginResponse::Challenge`] the first time a device signs in: an OpenID token names no
+    /// audience, so the device also has to repeat a nonce to the bot in a room of its own.
+    MatrixOpenid {
+        /// `access_token` of Matrix's `POST /user/{userId}/openid/request_token`.
+        access_token: String,
+        /// The device's name, `[A-Za-z0-9._-]`, 1 to 64 characters.
+        device: String,
+    },
+    /// An account of a provider without a homeserver.
+    LocalToken {
+        /// Local part of the account's user URI.
+        user: String,
+        /// The secret that `causeway user add` printed.
+        token: String,
+        /// The device's name, `[A-Za-z0-9._-]`, 1 to 64 characters.
+        device: String,
+    },
+}
+
+/// What `POST /login` answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum LoginResponse {
+    /// Signed in.
+    Session(Session),
+    /// Send `nonce` to `bot` as an event of type `org.causeway.login` with content `{"nonce": ...}` in a room
+    /// with the bot, then repeat the same request.
+    Challenge {
+        /// What to repeat. Valid for ten minutes.
+        nonce: String,
+        /// Whom to send it to.
+        bot: String,
+    },
+}
+
+/// A signed-in device.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Session {
+    /// Bearer token of everything that follows.
+    pub token: String,
+    /// `mimi://provider/u/localpart`.
+    pub user: String,
+    /// `mimi://provider/d/localpart/device`: the identity of the client's MLS credential.
+    pub client: String,
+}
+
+/// One device of the signed-in user (`GET /devices`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Device {
+    /// The client URI.
+    pub client: String,
+    /// One-time KeyPackages left.
+    pub key_packages: u32,
+    /// Whether a last-resort KeyPackage is there.
+    pub last_resort: bool,
+    /// First sign-in, Unix ms.
+    pub created_at: u64,
+}
+
+/// `POST /key_packages`: adds to the signed-in device's stock.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct UploadKeyPackages {
+    /// TLS `KeyPackage` structs (not wrapped in an MLSMessage).
+    pub key_packages: Vec<B64>,
+}
+
+/// What `POST` and `GET /key_packages` answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyPackageStock {
+    /// One-time KeyPackages left, unexpired.
+    pub available: u32,
+    /// Whether a last-resort KeyPackage is there.
+    pub last_resort: bool,
+}
+
+/// `POST /rooms`: founds a room of which this provider is the hub.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CreateRoom {
+    /// `mimi://provider/r/...`, chosen by the client (random), the same as in the group's room metadata.
+    pub room: String,
+    /// The group's first signed GroupInfo, without the tree.
+    pub group_info: B64,
+    /// The ratchet tree (TLS body of the `ratchet_tree` extension).
+    pub ratchet_tree: B64,
+}
+
+/// A room as its user sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RoomSummary {
+    /// The room URI.
+    pub room: String,
+    /// The hub's domain.
+    pub hub: String,
+    /// Its name, where known.
+    pub name: Option<String>,
+    /// MLS group id.
+    pub group_id: B64,
+    /// Newest epoch this provider knows.
+    #[serde(with = "decimal")]
+    #[schemars(with = "String")]
+    pub epoch: u64,
+    /// The portal's Matrix room id, where there is one.
+    pub portal: Option<String>,
+    /// First position of the feed this user may read.
+    #[serde(with = "decimal")]
+    #[schemars(with = "String")]
+    pub first: u64,
+    /// Position after the newest entry.
+    #[serde(with = "decimal")]
+    #[schemars(with = "String")]
+    pub next: u64,
+    /// Whether this user still takes part.
+    pub joined: bool,
+}
+
+/// `POST /rooms/{room}/claims`: fetch KeyPackages of a user to add to the room, through the room's hub.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimRequest {
+    /// TLS `KeyMaterialRequest`, signed by the client (protocol-06 section 5.2).
+    pub request: B64,
+}
+
+/// A TLS response struct of the hub, passed through: `KeyMaterialResponse`, `UpdateRoomResponse`,
+/// `GroupInfoResponse`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct HubAnswer {
+    /// The TLS struct.
+    pub response: B64,
+}
+
+/// `POST /rooms/{room}/update`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct UpdateRequest {
+    /// TLS `HandshakeBundle` (protocol-06 section 5.3).
+    pub bundle: B64,
+}
+
+/// `POST /rooms/{room}/group_info`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct GroupInfoQuery {
+    /// TLS `GroupInfoRequest` (protocol-06 section 5.6).
+    pub request: B64,
+}
+
+/// `POST /rooms/{room}/messages`: submits an application message. A Matrix user's client may instead put the
+/// same JSON, as content of an `org.causeway.message` event, into the portal.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SubmitMessage {
+    /// The client's own id for it, 1 to 64 characters of `[A-Za-z0-9._-]`. A message that was refused for its epoch
+    /// is encrypted anew under the same id.
+    pub id: String,
+    /// TLS MLSMessage holding a PrivateMessage.
+    pub message: B64,
+}
+
+/// How a submission stands: answer of `POST /rooms/{room}/messages`, content of `org.causeway.status` events in the
+/// portal, and a feed entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SubmissionStatus {
+    /// The client's id of the message.
+    pub id: String,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: SubmissionState,
+}
+
+/// State of a submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SubmissionState {
+    /// Durable here, not yet with the hub.
+    Queued,
+    /// Accepted by the hub.
+    Accepted {
+        /// Acceptance time, Unix ms.
+        #[serde(with = "decimal")]
+        #[schemars(with = "String")]
+        at: u64,
+        /// TLS `Frank` (protocol-06 section 5.4.1), where the room has a franking agent.
+        frank: Option<B64>,
+    },
+    /// Refused for good; nothing was distributed.
+    Refused {
+        /// Why, for programs.
+        code: RefusalCode,
+        /// Why, for people.
+        reason: String,
+        /// The epoch to encrypt for, when the epoch was the reason.
+        #[serde(default, with = "decimal_opt", skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        current_epoch: Option<u64>,
+    },
+}
+
+/// Why a submission was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// The message's epoch has passed: encrypt again.
+    EpochTooOld,
+    /// Not permitted: no participant, no capability, an epoch the hub doesn't know.
+    NotAllowed,
+    /// Not an application message of this room's group.
+    Malformed,
+    /// There is no such room.
+    UnknownRoom,
+}
+
+/// `GET /rooms/{room}/log?from=&limit=&wait_ms=`: one page of a room's feed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LogPage {
+    /// Entries from `from` on, in the hub's order.
+    pub entries: Vec<FeedEntry>,
+    /// Where to go on.
+    #[serde(with = "decimal")]
+    #[schemars(with = "String")]
+    pub next: u64,
+}
+
+/// One entry of a room's feed. The feed decides order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FeedEntry {
+    /// Position in the feed, from 1 on, without gaps.
+    #[serde(with = "decimal")]
+    #[schemars(with = "String")]
+    pub pos: u64,
+    /// The hub's acceptance time, Unix ms.
+    #[serde(with = "decimal")]
+    #[schemars(with = "String")]
+    pub at: u64,
+    /// The carrier event of this provider's graph that holds it, where it is one.
+    pub event_id: Option<String>,
+    /// What it is.
+    #[serde(flatten)]
+    pub item: FeedItem,
+}
+
+/// What a feed entry is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FeedItem {
+    /// A Welcome; shown only to users whose clients it is for.
+    Welcome {
+        /// MLSMessage holding the Welcome.
+        message: B64,
+        /// TLS `RatchetTreeOption` that goes with it.
+        ratchet_tree: B64,
+    },
+    /// A commit that the hub accepted.
+    Commit {
+        /// MLSMessage holding the PublicMessage.
+        message: B64,
+        /// Proposals of the hub to be cached for the new epoch (MLSMessages).
+        external_proposals: Vec<B64>,
+    },
+    /// Proposals that the hub accepted; the next commit has to contain them.
+    Proposals {
+        /// MLSMessages holding PublicMessages, an atomic list.
+        messages: Vec<B64>,
+    },
+    /// An application message.
+    Message {
+        /// MLSMessage holding the PrivateMessage.
+        message: B64,
+        /// TLS `Frank`, where the hub franked it.
+        frank: Option<B64>,
+    },
+    /// A submission of one of this user's own clients; shown only to that user.
+    Status(SubmissionStatus),
+}
+
+/// `PUT /blobs`: stores octets too large for a portal event, answered with their hash. `GET /blobs/{sha256}` reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlobRef {
+    /// SHA-256, lower-case hex.
+    pub sha256: String,
+    /// Octets.
+    pub size: u64,
+}
+
+/// Every error of the client API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiError {
+    /// For programs.
+    pub code: ApiErrorCode,
+    /// For people: cause and remedy.
+    pub error: String,
+    /// Milliseconds after which a repeat makes sense.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Codes of [`ApiError`], with the HTTP status each goes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiErrorCode {
+    /// 400: the body is not what this endpoint takes.
+    Malformed,
+    /// 401: no or an unknown session token, or a wrong sign-in secret.
+    Unauthorized,
+    /// 403: known, but not permitted.
+    Forbidden,
+    /// 404: no such thing, or nothing that this user may see.
+    NotFound,
+    /// 409: exists already with other content.
+    Conflict,
+    /// 413: larger than the limit.
+    TooLarge,
+    /// 429: too many requests; `retry_after_ms` says when.
+    RateLimited,
+    /// 503: the hub or the store can't answer now; repeat the same request after `retry_after_ms`.
+    Unavailable,
+    /// 500: a fault of this provider.
+    Internal,
+}
+
+impl ApiErrorCode {
+    /// The HTTP status that goes with the code.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::RateLimited => 429,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+        }
+    }
+}
+
+/// u64 as a decimal string: JSON numbers end at 2^53.
+mod decimal {
+    use serde::{Deserialize, Deserializer, Serializer};
+    #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+    pub(super) fn serialize<S: Serializer>(v: &u64, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(v)
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<u64, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The same, optional.
+mod decimal_opt {
+    use serde::{Deserialize, Deserializer, Serializer};
+    #[allow(clippy::ref_option)] // serde's signature
+    pub(super) fn serialize<S: Serializer>(v: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
+        match v {
+            Some(v) => s.collect_str(v),
+            None => s.serialize_none(),
+        }
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+        Option::<String>::deserialize(d)?
+            .map(|v| v.parse().map_err(serde::de::Error::custom))
+            .transpose()
+    }
+}
