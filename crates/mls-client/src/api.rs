@@ -6,6 +6,26 @@
 //! A request that changes something may be repeated with the same octets: the first outcome comes back.
 //! The OpenAPI description in `schemas/client-api.json` is made from these types.
 //!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /provider` | | [`ProviderInfo`] |
+//! | `POST /login` | [`LoginRequest`] | [`LoginResponse`] |
+//! | `POST /logout` | | 204; the token is void |
+//! | `GET /devices` | | array of [`Device`] |
+//! | `POST /key_packages` | [`UploadKeyPackages`] | [`KeyPackageStock`] |
+//! | `GET /key_packages` | | [`KeyPackageStock`] |
+//! | `POST /rooms` | [`CreateRoom`] | [`RoomSummary`] |
+//! | `GET /rooms` | | array of [`RoomSummary`] |
+//! | `POST /rooms/{room}/claims` | [`ClaimRequest`] | [`HubAnswer`] |
+//! | `POST /rooms/{room}/update` | [`UpdateRequest`] | [`HubAnswer`] |
+//! | `POST /rooms/{room}/group_info` | [`GroupInfoQuery`] | [`HubAnswer`] |
+//! | `POST /rooms/{room}/messages` | [`SubmitMessage`] | [`SubmissionStatus`] |
+//! | `GET /rooms/{room}/log?from=&limit=&wait_ms=` | | [`LogPage`] |
+//! | `PUT /blobs` | octets | [`BlobRef`] |
+//! | `GET /blobs/{sha256}` | | octets |
+//!
+//! `{room}` is the room URI, percent-encoded as one path segment. Every 2xx counts as success.
+//!
 //! MIMI leaves the way between a client and its own provider open (draft-ietf-mimi-arch section 4), so this is
 //! Causeway's own.
 
