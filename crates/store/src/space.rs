@@ -1,0 +1,137 @@
+//! Kinds of records.
+
+use std::fmt;
+
+macro_rules! spaces {
+    ($($(#[$doc:meta])+ $name:ident = $code:literal, $text:literal;)+) => {
+        /// The kind of a record. Code and name are stable: they are in the database and in exports.
+        ///
+        /// A new kind gets a new line with the next free code; a code is never used for anything else again.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum Space {
+            $($(#[$doc])+ $name = $code,)+
+        }
+
+        impl Space {
+            /// All kinds, by code.
+            pub const ALL: &'static [Space] = &[$(Space::$name),+];
+
+            /// The kind with this code, if there is one.
+            pub const fn from_code(code: u8) -> Option<Space> {
+                match code {
+                    $($code => Some(Space::$name),)+
+                    _ => None,
+                }
+            }
+
+            /// The stable name, as used in exports.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Space::$name => $text,)+
+                }
+            }
+        }
+    };
+}
+
+spaces! {
+    /// Facts about the node as a whole. Keys that begin with `store.` are the store's own.
+    Meta = 1, "meta";
+    /// Lease number and version of each owner. Written by the store alone.
+    Lease = 2, "lease";
+    /// A room as its owner last left it.
+    Room = 3, "room";
+    /// Other names of a room (aliases, MLS group ids, graph and portal room ids) to the room.
+    RoomIndex = 4, "room_index";
+    /// Events of graphs, by event id.
+    Event = 5, "event";
+    /// Position in a room's timeline to event id.
+    Timeline = 6, "timeline";
+    /// Current state of a graph: room, type and state key to event id.
+    StateKey = 7, "state_key";
+    /// The handshake log: room and seq to entry.
+    Handshake = 8, "handshake";
+    /// Snapshots of a hub's MLS group, by room and epoch.
+    Snapshot = 9, "snapshot";
+    /// The ordered feed a client resumes from: room and position to entry.
+    Feed = 10, "feed";
+    /// Which devices may read which part of a feed.
+    FeedAccess = 11, "feed_access";
+    /// Local accounts, by user.
+    Account = 12, "account";
+    /// Devices of local accounts.
+    Device = 13, "device";
+    /// Signed-in sessions, by hash of the token.
+    Session = 14, "session";
+    /// Unused key packages of local devices.
+    KeyPackage = 15, "key_package";
+    /// References of key packages that were given out, so that none is given twice.
+    KeyPackageRef = 16, "key_package_ref";
+    /// What is still to be sent: destination and position to entry.
+    Outbox = 17, "outbox";
+    /// How far each destination's sender has come.
+    Cursor = 18, "cursor";
+    /// The first outcome of each request that changed something: peer, owner and request hash to outcome.
+    Outcome = 19, "outcome";
+    /// Notify messages already taken in, by peer and hash.
+    NotifySeen = 20, "notify_seen";
+    /// Transactions of the homeserver already taken in.
+    HsTransaction = 21, "hs_transaction";
+    /// Events the homeserver has delivered and we have acknowledged but not yet worked off.
+    HsInbox = 22, "hs_inbox";
+    /// Portals: MIMI room, graph and portal room of the homeserver.
+    Portal = 23, "portal";
+    /// The journal that links a carrier event and its portal event.
+    PortalEvent = 24, "portal_event";
+    /// Messages a local client has submitted through a portal, and what became of them.
+    Submission = 25, "submission";
+    /// Open sign-in challenges.
+    Challenge = 26, "challenge";
+    /// Evidence of misbehaviour: two entries for one seq, wrong signatures.
+    Evidence = 27, "evidence";
+    /// What could not be delivered or worked off, with the reason, for the operator.
+    DeadLetter = 28, "dead_letter";
+}
+
+impl Space {
+    /// The stable code, as used in the database.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The kind with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Space> {
+        Space::ALL.iter().copied().find(|space| space.name() == name)
+    }
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::Space;
+
+    #[test]
+    fn codes_and_names_are_unique_and_come_back() {
+        let codes: HashSet<u8> = Space::ALL.iter().map(|space| space.code()).collect();
+        let names: HashSet<&str> = Space::ALL.iter().map(|space| space.name()).collect();
+        assert_eq!(codes.len(), Space::ALL.len());
+        assert_eq!(names.len(), Space::ALL.len());
+        for space in Space::ALL {
+            assert_eq!(Space::from_code(space.code()), Some(*space));
+            assert_eq!(Space::from_name(space.name()), Some(*space));
+        }
+        // 0 and 255 stay free: the end of the last space must be a code of its own.
+        assert!(!codes.contains(&0) && !codes.contains(&255));
+        assert_eq!(Space::from_code(0), None);
+        assert_eq!(Space::from_name("nothing"), None);
+    }
+}
