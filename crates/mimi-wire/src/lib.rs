@@ -1,1 +1,28 @@
-//! MIMI bytes: protocol structs, URIs, directory, content, room policy, franking. Pure.
+//! MIMI bytes: what travels between MIMI providers, decoded, checked and encoded.
+//!
+//! The crate is pure: no I/O, no clock, no randomness. Every decoder takes hostile octets: it is bounded by
+//! its input, never panics, and accepts one encoding of a value only, so that decoding and encoding again
+//! gives the same octets.
+//!
+//! | module | what | specification |
+//! |---|---|---|
+//! | [`codec`] | TLS presentation language with variable-length vectors | RFC 9420 section 2.1 |
+//! | [`uri`] | `mimi:` URIs and provider domains | draft-ietf-mimi-protocol-06 section 4.2 |
+//! | [`mls`] | MLS structures, delimited and looked into, never changed | RFC 9420, draft-ietf-mls-extensions-10 |
+//! | [`protocol`] | the bodies of the provider endpoints | draft-ietf-mimi-protocol-06 section 5 |
+//! | [`components`] | component identifiers and the data of MIMI's own components | section 7 |
+//! | [`directory`] | `/.well-known/mimi-protocol-directory` | section 5.1 |
+//! | [`labels`] | octets that are signed, sealed to or hashed under a label | RFC 9420 section 5 |
+//!
+//! Where the drafts contradict themselves, the choice made is in `docs/decisions/0001-mimi-wire-ambiguities.md`.
+
+pub mod codec;
+pub mod components;
+pub mod directory;
+pub mod labels;
+pub mod mls;
+pub mod protocol;
+pub mod uri;
+
+pub use codec::{Decode, DecodeError, DecodeErrorKind, Encode, Opaque, Reader};
+pub use uri::{Domain, MimiUri, UriError, UriKind};
