@@ -92,6 +92,13 @@ impl Batch {
         }
     }
 
+    pub(crate) fn restoring() -> Batch {
+        Batch {
+            restoring: true,
+            ..Batch::default()
+        }
+    }
+
     /// Writes a record, over an older one if there is one.
     pub fn put(&mut self, space: Space, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> &mut Batch {
         let key = Bytes::copy_from_slice(key.as_ref());

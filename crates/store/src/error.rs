@@ -146,6 +146,22 @@ impl StoreError {
                 | StoreError::Reserved { .. }
         )
     }
+
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> StoreError {
+        StoreError::Io {
+            what,
+            path: path.into(),
+            source: Arc::new(source),
+        }
+    }
+
+    pub(crate) fn damaged(why: impl Into<String>) -> StoreError {
+        StoreError::Corrupt {
+            space: None,
+            key: Vec::new(),
+            why: why.into(),
+        }
+    }
 }
 
 /// What a batch expected of a record.

@@ -60,3 +60,52 @@ pub(crate) fn range(scan: &Scan) -> Option<Range> {
         }
     }
 }
+
+/// What is left of a range behind this key, in the direction of the scan.
+pub(crate) fn behind(range: Range, raw: Vec<u8>, reverse: bool) -> Range {
+    if reverse {
+        (range.0, Bound::Excluded(raw))
+    } else {
+        (Bound::Excluded(raw), range.1)
+    }
+}
+
+/// The range of all records.
+pub(crate) fn everything() -> Range {
+    (Bound::Included(Vec::new()), Bound::Excluded(vec![u8::MAX]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Bound;
+
+    use super::{range, successor};
+    use crate::{Scan, Space};
+
+    #[test]
+    fn successors() {
+        assert_eq!(successor(b"a"), Some(b"b".to_vec()));
+        assert_eq!(successor(b"a\xff\xff"), Some(b"b".to_vec()));
+        assert_eq!(successor(b"\xff"), None);
+        assert_eq!(successor(b""), None);
+    }
+
+    #[test]
+    fn a_start_outside_the_prefix_is_an_end_or_nothing() {
+        let scan = |after: &str| Scan::prefix(Space::Meta, "m").after(after);
+        assert_eq!(range(&scan("a")).unwrap().0, Bound::Included(b"\x01m".to_vec()));
+        assert_eq!(range(&scan("m")).unwrap().0, Bound::Excluded(b"\x01m".to_vec()));
+        assert_eq!(range(&scan("n")), None);
+        assert_eq!(range(&scan("a").reverse()), None);
+        assert_eq!(range(&scan("m").reverse()), None);
+        assert_eq!(
+            range(&scan("mm").reverse()).unwrap().1,
+            Bound::Excluded(b"\x01mm".to_vec())
+        );
+        assert_eq!(
+            range(&scan("z").reverse()).unwrap().1,
+            Bound::Excluded(b"\x01n".to_vec())
+        );
+        assert_eq!(range(&Scan::all(Space::Meta).limit(0)), None);
+    }
+}

@@ -20,12 +20,16 @@ mod api;
 mod batch;
 mod blob;
 mod error;
+pub mod export;
 pub mod failpoint;
 mod judge;
 mod key;
 mod memory;
 mod report;
+mod sled_store;
 mod space;
+#[cfg(feature = "suite")]
+pub mod suite;
 
 pub use api::{Record, Snapshot, Store};
 pub use batch::{Batch, Committed, Expect, Guard, OwnerKey, Scan};
@@ -33,6 +37,7 @@ pub use blob::{BlobHash, BlobHashError};
 pub use error::{Expected, StoreError};
 pub use memory::MemoryStore;
 pub use report::{Collected, Problem, SpaceStats, Stats, Verify, VerifyReport};
+pub use sled_store::{SledOptions, SledStore};
 pub use space::Space;
 
 /// Longest key, in bytes.
