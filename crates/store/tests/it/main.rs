@@ -6,9 +6,7 @@
     clippy::indexing_slicing
 )]
 
-mod damage;
 mod harness;
-mod kill;
 mod model;
 
 mod memory {

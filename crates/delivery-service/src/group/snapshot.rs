@@ -1,0 +1,181 @@
+//! A group as octets.
+//!
+//! The format is our own: a header with a version, then sections, each with its length. The parts that are
+//! openmls's are what openmls serialises for a storage, in postcard; they go back through
+//! [`PublicGroup::load`], which judges nothing. That is wanted: what was accepted once stays accepted, also when the
+//! key packages in the tree have expired since. A snapshot is trusted like the store it comes from.
+
+use super::found::read_leaves;
+use super::storage::{PartError, Parts};
+use super::{Group, PendingProposal};
+use crate::authorization::Roles;
+use crate::crypto;
+use crate::roster::{Leaves, LeavesError, Participants};
+use mimi_wire::components::ParticipantListData;
+use mimi_wire::{MimiUri, Reader};
+use openmls::group::{GroupId, InterimTranscriptHash, PublicGroup, QueuedProposal};
+use openmls::prelude::hash_ref::ProposalRef;
+use openmls_traits::crypto::OpenMlsCrypto as _;
+use std::collections::BTreeSet;
+use tls_codec::Serialize as _;
+
+/// What a snapshot starts with.
+const MAGIC: &[u8; 4] = b"CwGs";
+/// Version 1 holds the types of openmls 0.9.
+const VERSION: u16 = 1;
+
+/// A snapshot can't be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// Not a snapshot at all, or cut off.
+    #[error("not a group's snapshot, or cut off")]
+    Format,
+    /// Written by another version of this program.
+    #[error("snapshot version {found}, this program reads {VERSION}")]
+    Version {
+        /// The version found.
+        found: u16,
+    },
+    /// A section doesn't decode.
+    #[error(transparent)]
+    Part(#[from] Box<dyn std::error::Error + Send + Sync>),
+    /// The leaves are no clients.
+    #[error(transparent)]
+    Leaves(#[from] LeavesError),
+    /// A section is there but not what it should be.
+    #[error("the snapshot's {0} is not valid")]
+    Invalid(&'static str),
+}
+
+impl From<PartError> for SnapshotError {
+    fn from(error: PartError) -> Self {
+        Self::Part(Box::new(error))
+    }
+}
+
+impl From<postcard::Error> for SnapshotError {
+    fn from(error: postcard::Error) -> Self {
+        PartError::from(error).into()
+    }
+}
+
+fn write_section(out: &mut Vec<u8>, section: &[u8]) -> Result<(), SnapshotError> {
+    let length = u32::try_from(section.len()).map_err(|_| SnapshotError::Format)?;
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(section);
+    Ok(())
+}
+
+fn read_section<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], SnapshotError> {
+    let length = r.u32().map_err(|_| SnapshotError::Format)?;
+    let length = usize::try_from(length).map_err(|_| SnapshotError::Format)?;
+    r.take(length).map_err(|_| SnapshotError::Format)
+}
+
+impl Group {
+    /// The whole group as octets, for [`Group::restore`]. Equal groups give equal octets.
+    pub fn snapshot(&self) -> Result<Vec<u8>, SnapshotError> {
+        let context = self.mls.group_context();
+        let queued: Vec<(&ProposalRef, &QueuedProposal)> = self
+            .pending
+            .iter()
+            .map(|pending| (pending.queued.proposal_reference_ref(), &pending.queued))
+            .collect();
+        let messages: Vec<(&[u8], u64)> = self
+            .pending
+            .iter()
+            .map(|pending| (pending.message.as_bytes(), pending.accepted_ms))
+            .collect();
+        let tree = postcard::to_allocvec(self.mls.treesync())?;
+
+        let mut out = Vec::with_capacity(tree.len() + self.served_group_info.len() + 4096);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_be_bytes());
+        write_section(&mut out, self.room.as_bytes())?;
+        write_section(&mut out, context.group_id().as_slice())?;
+        write_section(&mut out, &tree)?;
+        write_section(&mut out, &postcard::to_allocvec(context)?)?;
+        write_section(
+            &mut out,
+            &postcard::to_allocvec(&self.interim_transcript_hash()?)?,
+        )?;
+        write_section(&mut out, &postcard::to_allocvec(self.mls.confirmation_tag())?)?;
+        write_section(&mut out, &postcard::to_allocvec(&queued)?)?;
+        write_section(&mut out, &postcard::to_allocvec(&messages)?)?;
+        write_section(&mut out, &postcard::to_allocvec(&self.departing)?)?;
+        write_section(&mut out, &self.served_group_info)?;
+        Ok(out)
+    }
+
+    /// Takes a group up again. Nothing is judged again and no clock is read.
+    pub fn restore(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let mut r = Reader::new(bytes);
+        let magic: [u8; 4] = r.array().map_err(|_| SnapshotError::Format)?;
+        let found = r.u16().map_err(|_| SnapshotError::Format)?;
+        if magic != *MAGIC {
+            return Err(SnapshotError::Format);
+        }
+        if found != VERSION {
+            return Err(SnapshotError::Version { found });
+        }
+        let room = MimiUri::try_from(read_section(&mut r)?).map_err(|_| SnapshotError::Invalid("room"))?;
+        let group_id = GroupId::from_slice(read_section(&mut r)?);
+        let parts = Parts {
+            tree: read_section(&mut r)?,
+            context: read_section(&mut r)?,
+            interim_transcript_hash: read_section(&mut r)?,
+            confirmation_tag: read_section(&mut r)?,
+            proposals: read_section(&mut r)?,
+        };
+        let messages: Vec<(Vec<u8>, u64)> = postcard::from_bytes(read_section(&mut r)?)?;
+        let departing: BTreeSet<MimiUri> = postcard::from_bytes(read_section(&mut r)?)?;
+        let group_info = read_section(&mut r)?.to_vec();
+        r.finish().map_err(|_| SnapshotError::Format)?;
+
+        let mls = PublicGroup::load(&parts, &group_id)?.ok_or(SnapshotError::Invalid("group"))?;
+        let queued: Vec<(ProposalRef, QueuedProposal)> = postcard::from_bytes(parts.proposals)?;
+        if queued.len() != messages.len() {
+            return Err(SnapshotError::Invalid("pending proposals"));
+        }
+        let pending = queued
+            .into_iter()
+            .zip(messages)
+            .map(|((_, queued), (message, accepted_ms))| {
+                PendingProposal::from_parts(&message, accepted_ms, queued)
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or(SnapshotError::Invalid("pending proposals"))?;
+        let leaves: Leaves = read_leaves(&mls)?;
+        let nobody = Participants::new(ParticipantListData::default())
+            .map_err(|_| SnapshotError::Invalid("participant list"))?;
+        let mut group = Self {
+            room,
+            mls,
+            participants: nobody,
+            leaves,
+            roles: Roles::cooperative(),
+            pending,
+            departing,
+            served_group_info: group_info,
+        };
+        group
+            .reload_components()
+            .map_err(|_| SnapshotError::Invalid("components"))?;
+        Ok(group)
+    }
+
+    /// openmls doesn't give it out, but it follows from what it does (RFC 9420 section 8.2).
+    fn interim_transcript_hash(&self) -> Result<InterimTranscriptHash, SnapshotError> {
+        let context = self.mls.group_context();
+        let mut input = context.confirmed_transcript_hash().to_vec();
+        self.mls
+            .confirmation_tag()
+            .tls_serialize(&mut input)
+            .map_err(|_| SnapshotError::Invalid("confirmation tag"))?;
+        crypto::provider()
+            .hash(context.ciphersuite().hash_algorithm(), &input)
+            .map(InterimTranscriptHash)
+            .map_err(|_| SnapshotError::Invalid("transcript hash"))
+    }
+}

@@ -1,0 +1,206 @@
+//! Who is in a room and with which clients: the participant list beside the leaves of the tree.
+
+use crate::identity::{Client, IdentityError};
+use mimi_wire::components::{
+    ParticipantListData, ParticipantListError, ParticipantListUpdate, RoleIndex, UserRolePair,
+};
+use mimi_wire::{Domain, MimiUri, UriKind};
+use openmls::prelude::LeafNodeIndex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A room's participant list (draft-ietf-mimi-protocol-06 section 7.5), with an index over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Participants {
+    data: ParticipantListData,
+    index: HashMap<MimiUri, usize>,
+}
+
+/// One change of the list, by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListChange<A> {
+    pub(crate) user: MimiUri,
+    /// [`RoleIndex::NONE`] for somebody new.
+    pub(crate) from: RoleIndex,
+    /// [`RoleIndex::NONE`] for somebody who goes.
+    pub(crate) to: RoleIndex,
+    pub(crate) author: A,
+}
+
+/// A participant list or an update of one breaks a rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListError {
+    /// The update doesn't fit the list.
+    #[error(transparent)]
+    Update(#[from] ParticipantListError),
+    /// A list with one user twice, or one with the role "none".
+    #[error("{0} has no one role")]
+    NotOneRole(MimiUri),
+    /// A change to the role that the user has.
+    #[error("{0} has that role already")]
+    NoChange(MimiUri),
+    /// Not the URI of a user or pseudonym.
+    #[error("{0} is no user")]
+    NotAUser(MimiUri),
+}
+
+impl Participants {
+    pub(crate) fn new(data: ParticipantListData) -> Result<Self, ListError> {
+        let mut index = HashMap::with_capacity(data.participants.len());
+        for (position, entry) in data.participants.iter().enumerate() {
+            check_user(&entry.user)?;
+            if entry.role_index == RoleIndex::NONE || index.insert(entry.user.clone(), position).is_some() {
+                return Err(ListError::NotOneRole(entry.user.clone()));
+            }
+        }
+        Ok(Self { data, index })
+    }
+
+    pub(crate) fn role(&self, user: &MimiUri) -> RoleIndex {
+        self.index
+            .get(user)
+            .and_then(|position| self.data.participants.get(*position))
+            .map_or(RoleIndex::NONE, |entry| entry.role_index)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&MimiUri, RoleIndex)> {
+        self.data
+            .participants
+            .iter()
+            .map(|entry| (&entry.user, entry.role_index))
+    }
+
+    /// Applies the updates of one commit and says what each of them does.
+    pub(crate) fn update<A: Clone>(
+        &self,
+        updates: &[(ParticipantListUpdate, A)],
+    ) -> Result<(Self, Vec<ListChange<A>>), ListError> {
+        let list = self.data.apply(updates.iter().map(|(update, _)| update))?;
+        let mut changes = Vec::new();
+        for (update, author) in updates {
+            let mut push = |entry: Option<&UserRolePair>, to: RoleIndex| {
+                changes.extend(entry.map(|entry| ListChange {
+                    user: entry.user.clone(),
+                    from: entry.role_index,
+                    to,
+                    author: author.clone(),
+                }));
+            };
+            for change in &update.changed_role_participants {
+                push(self.data.get(change.user_index), change.role_index);
+            }
+            for index in &update.removed_indices {
+                push(self.data.get(*index), RoleIndex::NONE);
+            }
+            for entry in &update.added_participants {
+                changes.push(ListChange {
+                    user: entry.user.clone(),
+                    from: RoleIndex::NONE,
+                    to: entry.role_index,
+                    author: author.clone(),
+                });
+            }
+        }
+        if let Some(same) = changes.iter().find(|change| change.from == change.to) {
+            return Err(ListError::NoChange(same.user.clone()));
+        }
+        Ok((Self::new(list)?, changes))
+    }
+
+    pub(crate) fn data(&self) -> &ParticipantListData {
+        &self.data
+    }
+}
+
+fn check_user(user: &MimiUri) -> Result<(), ListError> {
+    if matches!(user.kind(), UriKind::User | UriKind::Pseudonym) {
+        Ok(())
+    } else {
+        Err(ListError::NotAUser(user.clone()))
+    }
+}
+
+/// The clients in the tree, by leaf, by URI and by user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Leaves {
+    clients: BTreeMap<u32, Client>,
+    index: HashMap<MimiUri, u32>,
+    users: BTreeMap<MimiUri, BTreeSet<u32>>,
+}
+
+/// The leaves of a tree can't be read as clients.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeavesError {
+    /// A credential that names no client.
+    #[error("leaf {leaf}: {error}")]
+    Identity {
+        /// The leaf.
+        leaf: u32,
+        /// What is wrong with its credential.
+        error: IdentityError,
+    },
+    /// One client in two leaves.
+    #[error("client {0} has two leaves")]
+    Duplicate(MimiUri),
+}
+
+impl Leaves {
+    pub(crate) fn insert(&mut self, leaf: LeafNodeIndex, client: Client) -> Result<(), LeavesError> {
+        if self.index.insert(client.uri().clone(), leaf.u32()).is_some() {
+            return Err(LeavesError::Duplicate(client.uri().clone()));
+        }
+        self.users
+            .entry(client.user().clone())
+            .or_default()
+            .insert(leaf.u32());
+        self.clients.insert(leaf.u32(), client);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, leaf: LeafNodeIndex) -> Option<Client> {
+        let client = self.clients.remove(&leaf.u32())?;
+        self.index.remove(client.uri());
+        if let Some(leaves) = self.users.get_mut(client.user()) {
+            leaves.remove(&leaf.u32());
+            if leaves.is_empty() {
+                self.users.remove(client.user());
+            }
+        }
+        Some(client)
+    }
+
+    pub(crate) fn client(&self, leaf: LeafNodeIndex) -> Option<&Client> {
+        self.clients.get(&leaf.u32())
+    }
+
+    pub(crate) fn leaf_of(&self, client: &MimiUri) -> Option<LeafNodeIndex> {
+        self.index.get(client).copied().map(LeafNodeIndex::new)
+    }
+
+    pub(crate) fn of_user(&self, user: &MimiUri) -> impl Iterator<Item = (LeafNodeIndex, &Client)> {
+        self.users
+            .get(user)
+            .into_iter()
+            .flatten()
+            .filter_map(|leaf| Some((LeafNodeIndex::new(*leaf), self.clients.get(leaf)?)))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LeafNodeIndex, &Client)> {
+        self.clients
+            .iter()
+            .map(|(leaf, client)| (LeafNodeIndex::new(*leaf), client))
+    }
+
+    pub(crate) fn users(&self) -> impl Iterator<Item = &MimiUri> {
+        self.users.keys()
+    }
+
+    /// The providers of all users that `keep` lets through.
+    pub(crate) fn providers(&self, keep: impl Fn(&MimiUri) -> bool) -> BTreeSet<Domain> {
+        self.users()
+            .filter(|user| keep(user))
+            .map(MimiUri::domain)
+            .collect()
+    }
+}
