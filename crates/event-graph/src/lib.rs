@@ -1,1 +1,25 @@
-//! Matrix event graphs: PDUs, hashes, signatures, auth rules, state resolution. Pure.
+//! Matrix event graphs, room versions 6 to 12: events, hashes, signatures, auth rules, state resolution.
+//!
+//! Pure: no I/O, no async, no clock, no randomness that a result depends on.
+
+// Events, strings and state keys of one room are counted with 32 bits; memory ends long before they do.
+#![allow(clippy::cast_possible_truncation)]
+
+pub mod auth;
+mod head;
+pub mod ids;
+#[allow(dead_code)]
+mod intern;
+pub mod json;
+pub mod keys;
+pub mod limits;
+mod pdu;
+mod redact;
+mod version;
+
+pub use auth::{AuthRule, StateKey};
+pub use head::GraphHead;
+pub use ids::EventId;
+pub use keys::{KeyLookup, KeyRing, SigningIdentity, VerifyKey};
+pub use pdu::{BuildError, Draft, FormatError, ParseError, Pdu, UnverifiedPdu, VerifyError};
+pub use version::{RoomVersion, Rules, UnknownRoomVersion};
