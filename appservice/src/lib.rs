@@ -1,1 +1,31 @@
 //! The adapter to existing Matrix homeservers, and the registration it generates.
+//!
+//! Causeway stands beside an unmodified homeserver as an application service. Inbound, [`routes()`] takes the
+//! homeserver's transactions and hands them to an [`Intake`], which makes them durable before the answer goes
+//! out. Outbound, [`Homeserver`] speaks the client-server API as the bot, and [`portal`] makes the rooms in which the
+//! homeserver's users meet a MIMI room; each in a way that a repeat after a crash changes nothing twice.
+
+pub mod bot;
+pub mod events;
+pub mod ghost;
+pub mod homeserver;
+pub mod matrix;
+pub mod portal;
+pub mod registration;
+pub mod routes;
+
+pub use ghost::Ghost;
+pub use homeserver::{Homeserver, HomeserverError, HomeserverSettings};
+pub use registration::{Difference, Registration, RegistrationError, Secret};
+pub use routes::{AppserviceState, Intake, IntakeError, Lookup, routes};
+
+/// Local part of the bot, the application service's own user.
+pub const BOT_LOCALPART: &str = "_mimi";
+
+/// What the local part of every ghost and portal alias starts with.
+pub const NAMESPACE: &str = "_mimi_";
+
+/// The bot's Matrix user id on a homeserver.
+pub fn bot_user_id(server_name: &str) -> String {
+    format!("@{BOT_LOCALPART}:{server_name}")
+}

@@ -115,6 +115,9 @@ impl SledStore {
                 system.commit
             )));
         }
+        // The last process may have died before its last sync; what we show from now on must be durable.
+        table.sync()?;
+        layout.write_head(system.commit)?;
         match format {
             Some(format) => migrate(&table, &layout, format, supported, migrations)?,
             // Nothing was acknowledged yet: the creation was broken off and is finished now.

@@ -6,7 +6,9 @@
     clippy::indexing_slicing
 )]
 
+mod damage;
 mod harness;
+mod kill;
 mod model;
 
 mod memory {

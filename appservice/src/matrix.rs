@@ -1,0 +1,32 @@
+//! The types of the Matrix specification that this crate uses, all from ruma and all named here.
+//!
+//! ruma's releases break; this is the one place to mend. Its typed requests are used for what we send, because
+//! they carry the paths and field names of the specification. For what we receive in transactions we use types
+//! of our own ([`crate::events`], [`crate::routes`]): there, one event that isn't to a strict parser's taste
+//! must not take ninety-nine others with it. The registration is ours too, because it holds keys of several
+//! unstable proposals.
+
+pub use ruma::api::appservice::Namespace;
+pub use ruma::api::auth_scheme::{AuthScheme, SendAccessToken};
+pub use ruma::api::client::account::register::LoginType;
+pub use ruma::api::error::RetryAfter;
+pub use ruma::api::path_builder::PathBuilder;
+pub use ruma::api::{
+    AppserviceUserIdentity, IncomingResponseExt, MatrixVersion, OutgoingRequest,
+    OutgoingRequestAppserviceExt, OutgoingRequestExt, SupportedVersions,
+};
+pub use ruma::serde::Raw;
+pub use ruma::{OwnedDeviceId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, ServerName};
+
+/// Requests of the client-server API.
+pub mod client {
+    pub use ruma::api::client::account::register;
+    pub use ruma::api::client::account::whoami;
+    pub use ruma::api::client::alias::{delete_alias, get_alias};
+    pub use ruma::api::client::appservice::request_ping;
+    pub use ruma::api::client::device::update_device;
+    pub use ruma::api::client::membership::{invite_user, join_room_by_id, kick_user, leave_room};
+    pub use ruma::api::client::message::send_message_event;
+    pub use ruma::api::client::room::create_room;
+    pub use ruma::api::client::state::{get_state_event_for_key, send_state_event};
+}

@@ -1,0 +1,325 @@
+//! What the homeserver calls (Application Service API, "Pushing events", "Querying", "Pinging").
+//!
+//! A transaction is answered 200 only after [`Intake::transaction`] has made it durable; nothing here waits for
+//! another machine. Any other answer than 200 makes the homeserver stop and repeat, so events that are no good are
+//! left to the intake to count and to skip.
+
+use crate::bot::{Invite, Invites};
+use crate::events::RoomEvent;
+use crate::registration::Secret;
+use async_trait::async_trait;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest request body. A transaction has at most 100 events of 65,536 octets, which the client format makes
+/// larger, and as many to-device messages.
+pub const MAX_BODY: usize = 32 * 1024 * 1024;
+/// Most events taken in one transaction.
+pub const MAX_EVENTS: usize = 1000;
+/// Longest transaction id taken.
+const MAX_TXN_ID: usize = 255;
+
+/// What happens to what the homeserver sends. The room engine is the one that counts.
+#[async_trait]
+pub trait Intake: Send + Sync + 'static {
+    /// Takes a transaction: when this returns `Ok`, it survives a crash. A repeat, by transaction id or by event
+    /// id, changes nothing.
+    async fn transaction(
+        &self,
+        request_id: &str,
+        txn_id: &str,
+        events: Vec<Box<RawValue>>,
+    ) -> Result<(), IntakeError>;
+
+    /// Whether there is a portal behind an alias of our namespace.
+    async fn alias(&self, alias: &str) -> Result<Lookup, IntakeError>;
+
+    /// Whether a user of our namespace exists.
+    async fn user(&self, user: &str) -> Result<Lookup, IntakeError>;
+}
+
+/// Answer to a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// It exists on the homeserver.
+    Exists,
+    /// No such thing.
+    Unknown,
+}
+
+/// Why a transaction or query can't be answered now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IntakeError {
+    /// Not now; the homeserver is to repeat.
+    #[error("not now: {reason}")]
+    Unavailable {
+        /// Why, for logs.
+        reason: String,
+        /// When a repeat makes sense.
+        retry_after: Option<Duration>,
+    },
+    /// Never: a repeat of the same octets would fail in the same way.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct AppserviceState {
+    /// Takes what comes.
+    pub intake: Arc<dyn Intake>,
+    /// What the homeserver has to present.
+    pub hs_token: Secret,
+    /// The bot's invitations go here.
+    pub invites: Invites,
+}
+
+/// A transaction, as far as it is read. Keys we don't use are not looked at.
+#[derive(Debug, Deserialize)]
+pub struct Transaction {
+    /// Events in the homeserver's order, each as it came.
+    #[serde(default)]
+    pub events: Vec<Box<RawValue>>,
+}
+
+impl Transaction {
+    /// Reads a body.
+    pub fn parse(body: &[u8]) -> Result<Self, MatrixError> {
+        // serde would take an array for a struct.
+        if body.trim_ascii_start().first() == Some(&b'[') {
+            let text = "a transaction is an object";
+            return Err(MatrixError::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", text));
+        }
+        let transaction: Self = serde_json::from_slice(body).map_err(|e| {
+            let code = if e.is_data() { "M_BAD_JSON" } else { "M_NOT_JSON" };
+            MatrixError::new(StatusCode::BAD_REQUEST, code, e.to_string())
+        })?;
+        if transaction.events.len() > MAX_EVENTS {
+            let text = format!("more than {MAX_EVENTS} events in one transaction");
+            return Err(MatrixError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "M_TOO_LARGE",
+                text,
+            ));
+        }
+        Ok(transaction)
+    }
+}
+
+/// The application service's HTTP interface.
+pub fn routes(state: AppserviceState) -> Router {
+    let api = Router::new()
+        .route("/_matrix/app/v1/transactions/{txn_id}", put(transaction))
+        .route("/_matrix/app/v1/users/{user_id}", get(user))
+        .route("/_matrix/app/v1/rooms/{alias}", get(room))
+        .route("/_matrix/app/v1/ping", post(ping))
+        .route(
+            "/_matrix/app/v1/thirdparty/protocol/{protocol}",
+            get(no_thirdparty),
+        )
+        .route("/_matrix/app/v1/thirdparty/user/{protocol}", get(no_thirdparty))
+        .route("/_matrix/app/v1/thirdparty/user", get(no_thirdparty))
+        .route(
+            "/_matrix/app/v1/thirdparty/location/{protocol}",
+            get(no_thirdparty),
+        )
+        .route("/_matrix/app/v1/thirdparty/location", get(no_thirdparty))
+        // Where homeservers look when the paths above answer 404.
+        .route("/transactions/{txn_id}", put(transaction))
+        .route("/users/{user_id}", get(user))
+        .route("/rooms/{alias}", get(room));
+    api.method_not_allowed_fallback(wrong_method)
+        .fallback(unrecognized)
+        // First the token, then the body.
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(state.clone(), authenticate))
+        .with_state(state)
+}
+
+/// An error as Matrix writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixError {
+    status: StatusCode,
+    errcode: &'static str,
+    error: String,
+    retry_after: Option<Duration>,
+}
+
+impl MatrixError {
+    fn new(status: StatusCode, errcode: &'static str, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            errcode,
+            error: error.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl From<IntakeError> for MatrixError {
+    fn from(error: IntakeError) -> Self {
+        let text = error.to_string();
+        match error {
+            IntakeError::Unavailable { retry_after, .. } => Self {
+                retry_after,
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text)
+            },
+            IntakeError::Refused(_) => Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", text),
+        }
+    }
+}
+
+impl IntoResponse for MatrixError {
+    fn into_response(self) -> Response {
+        metrics::counter!("causeway_appservice_refused_total", "errcode" => self.errcode).increment(1);
+        let body = Json(json!({"errcode": self.errcode, "error": self.error}));
+        let mut response = (self.status, body).into_response();
+        if let Some(after) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, after.as_secs().max(1).into());
+        }
+        response
+    }
+}
+
+/// The legacy way to present a token.
+#[derive(Deserialize)]
+struct LegacyToken {
+    access_token: Option<String>,
+}
+
+async fn authenticate(
+    State(state): State<AppserviceState>,
+    Query(legacy): Query<LegacyToken>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let bearer = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    match bearer.or(legacy.access_token.as_deref()) {
+        None => MatrixError::new(StatusCode::UNAUTHORIZED, "M_MISSING_TOKEN", "no hs_token").into_response(),
+        Some(token) if state.hs_token.matches(token) => next.run(request).await,
+        Some(_) => {
+            tracing::warn!("a request with a wrong hs_token; does the homeserver have our registration?");
+            MatrixError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", "wrong hs_token").into_response()
+        }
+    }
+}
+
+/// The request id that an outer layer gave, or one from the transaction.
+fn request_id(headers: &HeaderMap, txn_id: &str) -> String {
+    headers
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok())
+        .map_or_else(|| format!("txn-{txn_id}"), ToOwned::to_owned)
+}
+
+async fn transaction(
+    State(state): State<AppserviceState>,
+    Path(txn_id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, MatrixError> {
+    if txn_id.len() > MAX_TXN_ID {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_INVALID_PARAM",
+            "transaction id too long",
+        ));
+    }
+    let transaction = Transaction::parse(&body)?;
+    let invites = state
+        .invites
+        .wanted()
+        .then(|| invites(&state.invites, &transaction.events));
+    let count = transaction.events.len();
+    state
+        .intake
+        .transaction(&request_id(&headers, &txn_id), &txn_id, transaction.events)
+        .await?;
+    metrics::counter!("causeway_appservice_transactions_total").increment(1);
+    metrics::counter!("causeway_appservice_events_total").increment(u64::try_from(count).unwrap_or(u64::MAX));
+    for invite in invites.into_iter().flatten() {
+        state.invites.offer(invite);
+    }
+    Ok(ok())
+}
+
+fn invites(invites: &Invites, events: &[Box<RawValue>]) -> Vec<Invite> {
+    events
+        .iter()
+        // Most events are no member events; don't parse those.
+        .filter(|raw| raw.get().contains("m.room.member"))
+        .filter_map(|raw| RoomEvent::parse(raw).ok())
+        .filter(|event| event.membership_of(invites.bot()).as_deref() == Some("invite"))
+        .map(|event| Invite {
+            local: event.sender_server() == invites.server_name(),
+            room_id: event.room_id,
+        })
+        .collect()
+}
+
+async fn user(
+    State(state): State<AppserviceState>,
+    Path(user): Path<String>,
+) -> Result<Response, MatrixError> {
+    found(state.intake.user(&user).await?, "no such user")
+}
+
+async fn room(
+    State(state): State<AppserviceState>,
+    Path(alias): Path<String>,
+) -> Result<Response, MatrixError> {
+    found(state.intake.alias(&alias).await?, "no such room")
+}
+
+fn found(lookup: Lookup, otherwise: &'static str) -> Result<Response, MatrixError> {
+    match lookup {
+        Lookup::Exists => Ok(ok()),
+        Lookup::Unknown => Err(MatrixError::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", otherwise)),
+    }
+}
+
+async fn ping() -> Response {
+    ok()
+}
+
+async fn no_thirdparty() -> MatrixError {
+    MatrixError::new(
+        StatusCode::NOT_FOUND,
+        "M_NOT_FOUND",
+        "no third-party networks here",
+    )
+}
+
+async fn unrecognized() -> MatrixError {
+    MatrixError::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "no such endpoint")
+}
+
+async fn wrong_method() -> MatrixError {
+    MatrixError::new(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "wrong method")
+}
+
+fn ok() -> Response {
+    Json(json!({})).into_response()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
