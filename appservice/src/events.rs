@@ -1,10 +1,11 @@
 //! One event of a transaction, as far as this side of the homeserver needs it.
 //!
 //! Homeservers send the client format with additions of their own (`age`, `user_id`, `invite_room_state`). We read
-//! six fields, each with a bound, and leave the content as it came. A poisonous event fails alone:
+//! seven fields, each with a bound. A poisonous event fails alone:
 //! [`RoomEvent::parse`] is asked once per event, never for a list.
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Longest identifier, event type and state key (Matrix, "Size limits").
@@ -31,7 +32,7 @@ pub struct RoomEvent {
     /// The homeserver's time, Unix ms.
     pub origin_server_ts: u64,
     /// Its content, a JSON object.
-    pub content: Box<RawValue>,
+    pub content: Value,
 }
 
 /// Why an event can't be used.
@@ -75,7 +76,7 @@ struct Wire {
     state_key: Option<String>,
     #[serde(default)]
     origin_server_ts: u64,
-    content: Box<RawValue>,
+    content: Value,
 }
 
 /// The event id alone, for events that are no good otherwise.
@@ -113,7 +114,7 @@ impl RoomEvent {
                 "state_key",
                 wire.state_key.as_ref().is_none_or(|key| key.len() <= MAX_ID),
             ),
-            ("content", wire.content.get().starts_with('{')),
+            ("content", wire.content.is_object()),
         ] {
             if !good {
                 return Err(EventError::Field(name));
@@ -131,17 +132,11 @@ impl RoomEvent {
     }
 
     /// The membership that this event gives to a user, if it is a member event of that user.
-    pub fn membership_of(&self, user: &str) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Member {
-            membership: String,
-        }
+    pub fn membership_of(&self, user: &str) -> Option<&str> {
         if self.event_type != "m.room.member" || self.state_key.as_deref() != Some(user) {
             return None;
         }
-        serde_json::from_str::<Member>(self.content.get())
-            .ok()
-            .map(|m| m.membership)
+        self.content.get("membership")?.as_str()
     }
 
     /// The server part of the sender.

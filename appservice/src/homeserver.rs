@@ -1,6 +1,5 @@
 //! The homeserver's client-server API, as the application service uses it: always as the bot.
 
-use crate::bot::Invite;
 use crate::matrix::client::{
     create_room, delete_alias, get_alias, get_state_event_for_key, invite_user, join_room_by_id, kick_user,
     leave_room, register, request_ping, send_message_event, send_state_event, update_device, whoami,
@@ -15,7 +14,6 @@ use crate::{BOT_LOCALPART, bot_user_id};
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,8 +21,8 @@ use std::time::Duration;
 mod error;
 pub use error::HomeserverError;
 
-/// Largest answer that is read. The bot's first sync is the largest we ask for.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// The bot's device. A homeserver remembers a transaction id only in memory for an application service, but in
 /// its database for a device, so sending as a device keeps a repeat from doubling an event when both sides were
@@ -36,6 +34,8 @@ const BOT_DEVICE: &str = "CAUSEWAY";
 pub struct HomeserverSettings {
     /// Base of the client-server API, for example `http://127.0.0.1:8008`.
     pub url: String,
+    /// Base of a listener with the resource `openid`; often the same.
+    pub openid_url: String,
     /// The homeserver's name: what follows the colon in its users' ids.
     pub server_name: String,
     /// Id of our registration.
@@ -300,82 +300,14 @@ impl Homeserver {
             .map(|_| ())
     }
 
-    /// The invitations of the bot that nobody answered yet.
-    pub async fn open_invites(&self) -> Result<Vec<Invite>, HomeserverError> {
-        #[derive(Deserialize)]
-        struct Sync {
-            #[serde(default)]
-            rooms: Rooms,
-        }
-        #[derive(Default, Deserialize)]
-        struct Rooms {
-            #[serde(default)]
-            invite: BTreeMap<String, Invited>,
-        }
-        #[derive(Deserialize)]
-        struct Invited {
-            #[serde(default)]
-            invite_state: State,
-        }
-        #[derive(Default, Deserialize)]
-        struct State {
-            #[serde(default)]
-            events: Vec<Stripped>,
-        }
-        #[derive(Deserialize)]
-        struct Stripped {
-            #[serde(rename = "type")]
-            event_type: String,
-            #[serde(default)]
-            state_key: String,
-            sender: String,
-        }
-        // Nothing but the invitations: every other list is filtered empty.
-        const FILTER: &str = r#"{"presence":{"types":[]},"account_data":{"types":[]},"room":{"timeline":{"limit":0,"types":[]},"state":{"types":[]},"ephemeral":{"types":[]},"account_data":{"types":[]}}}"#;
-        let url = format!(
-            "{}/_matrix/client/v3/sync",
-            self.0.settings.url.trim_end_matches('/')
-        );
-        let request = self
-            .0
-            .http
-            .get(url)
-            .query(&[("filter", FILTER), ("timeout", "0"), ("set_presence", "offline")])
-            .bearer_auth(self.0.settings.as_token.expose())
-            .build()
-            .map_err(|e| HomeserverError::Setup(e.to_string()))?;
-        let answer = self.exchange(request).await?;
-        if answer.status() != 200 {
-            return Err(HomeserverError::from_answer(&answer));
-        }
-        let sync: Sync =
-            serde_json::from_slice(answer.body()).map_err(|e| HomeserverError::Answer(e.to_string()))?;
-        let suffix = format!(":{}", self.server_name());
-        let invites = sync.rooms.invite.into_iter().map(|(room_id, invited)| {
-            let inviter = invited
-                .invite_state
-                .events
-                .into_iter()
-                .find(|e| e.event_type == "m.room.member" && e.state_key == self.bot())
-                .map(|e| e.sender);
-            Invite {
-                local: inviter.is_some_and(|sender| sender.ends_with(&suffix)),
-                room_id,
-            }
-        });
-        Ok(invites.collect())
-    }
-
     /// Whose OpenID token this is (`sub`), asked of this homeserver alone; `None` if it knows no such token.
     pub async fn openid_subject(&self, token: &str) -> Result<Option<String>, HomeserverError> {
         #[derive(Deserialize)]
         struct UserInfo {
             sub: String,
         }
-        let url = format!(
-            "{}/_matrix/federation/v1/openid/userinfo",
-            self.0.settings.url.trim_end_matches('/')
-        );
+        let url = self.0.settings.openid_url.trim_end_matches('/');
+        let url = format!("{url}/_matrix/federation/v1/openid/userinfo");
         let request = self
             .0
             .http

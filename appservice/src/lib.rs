@@ -5,7 +5,6 @@
 //! out. Outbound, [`Homeserver`] speaks the client-server API as the bot, and [`portal`] makes the rooms in which the
 //! homeserver's users meet a MIMI room; each in a way that a repeat after a crash changes nothing twice.
 
-pub mod bot;
 pub mod events;
 pub mod ghost;
 pub mod homeserver;

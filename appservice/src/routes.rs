@@ -2,10 +2,9 @@
 //!
 //! A transaction is answered 200 only after [`Intake::transaction`] has made it durable; nothing here waits for
 //! another machine. Any other answer than 200 makes the homeserver stop and repeat, so events that are no good are
-//! left to the intake to count and to skip.
+//! counted and skipped.
 
-use crate::bot::{Invite, Invites};
-use crate::events::RoomEvent;
+use crate::events::{RoomEvent, event_id};
 use crate::registration::Secret;
 use async_trait::async_trait;
 use axum::body::Bytes;
@@ -38,7 +37,7 @@ pub trait Intake: Send + Sync + 'static {
         &self,
         request_id: &str,
         txn_id: &str,
-        events: Vec<Box<RawValue>>,
+        events: Vec<RoomEvent>,
     ) -> Result<(), IntakeError>;
 
     /// Whether there is a portal behind an alias of our namespace.
@@ -81,8 +80,6 @@ pub struct AppserviceState {
     pub intake: Arc<dyn Intake>,
     /// What the homeserver has to present.
     pub hs_token: Secret,
-    /// The bot's invitations go here.
-    pub invites: Invites,
 }
 
 /// A transaction, as far as it is read. Keys we don't use are not looked at.
@@ -245,35 +242,28 @@ async fn transaction(
         ));
     }
     let transaction = Transaction::parse(&body)?;
-    let invites = state
-        .invites
-        .wanted()
-        .then(|| invites(&state.invites, &transaction.events));
-    let count = transaction.events.len();
+    let events: Vec<RoomEvent> = transaction.events.iter().filter_map(|raw| usable(raw)).collect();
+    let count = events.len();
     state
         .intake
-        .transaction(&request_id(&headers, &txn_id), &txn_id, transaction.events)
+        .transaction(&request_id(&headers, &txn_id), &txn_id, events)
         .await?;
     metrics::counter!("causeway_appservice_transactions_total").increment(1);
     metrics::counter!("causeway_appservice_events_total").increment(u64::try_from(count).unwrap_or(u64::MAX));
-    for invite in invites.into_iter().flatten() {
-        state.invites.offer(invite);
-    }
     Ok(ok())
 }
 
-fn invites(invites: &Invites, events: &[Box<RawValue>]) -> Vec<Invite> {
-    events
-        .iter()
-        // Most events are no member events; don't parse those.
-        .filter(|raw| raw.get().contains("m.room.member"))
-        .filter_map(|raw| RoomEvent::parse(raw).ok())
-        .filter(|event| event.membership_of(invites.bot()).as_deref() == Some("invite"))
-        .map(|event| Invite {
-            local: event.sender_server() == invites.server_name(),
-            room_id: event.room_id,
-        })
-        .collect()
+/// One poisonous event must not hold up the others: it would come again for ever.
+fn usable(raw: &RawValue) -> Option<RoomEvent> {
+    match RoomEvent::parse(raw) {
+        Ok(event) => Some(event),
+        Err(error) => {
+            metrics::counter!("causeway_appservice_unusable_events_total", "code" => error.code())
+                .increment(1);
+            tracing::warn!(%error, event_id = event_id(raw), "an event of the homeserver is not usable");
+            None
+        }
+    }
 }
 
 async fn user(
