@@ -275,3 +275,68 @@ pub fn participant_state_key(user: &str) -> String {
         format!("sha256:{}", hex::encode(Sha256::digest(user.as_bytes())))
     }
 }
+
+/// Content of [`STATUS`]: how a submission stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// The client's id of the message.
+    pub id: String,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: SubmissionState,
+}
+
+/// State of a submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SubmissionState {
+    /// Durable here, not yet with the hub.
+    Queued,
+    /// Accepted by the hub.
+    Accepted {
+        /// Acceptance time, Unix ms.
+        at: Decimal,
+        /// TLS Frank, where the hub franked it.
+        frank: Option<Octets>,
+    },
+    /// Refused for good; nothing was distributed.
+    Refused {
+        /// Why, for programs.
+        code: SubmissionRefusal,
+        /// Why, for people.
+        reason: String,
+        /// The epoch to encrypt for, when the epoch was the reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        current_epoch: Option<Decimal>,
+    },
+}
+
+/// Why a submission was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SubmissionRefusal {
+    /// The message's epoch has passed: encrypt again.
+    EpochTooOld,
+    /// Not permitted: no participant, no capability, an epoch the hub doesn't know.
+    NotAllowed,
+    /// Not an application message of this room's group.
+    Malformed,
+    /// There is no such room.
+    UnknownRoom,
+}
+
+/// Content of a [`MESSAGE`] event that a Matrix client puts into a portal: a submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PortalSubmission {
+    /// The client's id of the message, 1 to 64 characters of `[A-Za-z0-9._-]`.
+    pub id: String,
+    /// The MLSMessage, base64url without padding.
+    pub message: String,
+}
+
+/// Content of [`LOGIN`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Login {
+    /// The nonce that the gateway gave to the device.
+    pub nonce: String,
+}

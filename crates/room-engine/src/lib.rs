@@ -1,3 +1,29 @@
 //! Workers, lanes, sequencing, carrier events and the outbox. Knows no HTTP.
+//!
+//! Every piece of state has an owner (a room, a user, the homeserver's inbox, a destination) with one worker, its only writer. A command becomes a decision, the decision becomes records, events and outbox entries, and
+//! all of them land in one atomic, synced batch before anybody is told. Faces translate and call [`Engine`]; what leaves goes through the [outbox].
 
 pub mod carrier;
+mod clock;
+mod command;
+mod decision;
+mod engine;
+mod homeserver;
+pub mod outbox;
+mod owner;
+mod records;
+mod refusal;
+mod room;
+mod user;
+mod views;
+mod worker;
+
+pub use clock::{Clock, SystemClock};
+pub use command::{Actor, ClaimRoute, ClientActor, InboxKey, RequestContext, Submission};
+pub use engine::{Engine, EngineConfig, EngineError, HomeserverInfo, Hub, Keys, LONGEST_POLL, Limits};
+pub use homeserver::InboundEvent;
+pub use refusal::Refusal;
+pub use views::{
+    AccountView, Device, FeedEntry, FeedItem, FeedPage, KeyPackageStock, QueueView, RoomView, Session,
+    SignIn, UserRoom,
+};

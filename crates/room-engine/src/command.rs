@@ -1,0 +1,214 @@
+//! Commands: what faces ask of an owner's worker, and what they get back.
+
+use mimi_wire::mls::KeyPackageRef;
+use mimi_wire::protocol::{
+    GroupInfoResponse, KeyMaterialResponse, SubmitMessageResponse, UpdateRoomResponse,
+};
+use mimi_wire::uri::{Domain, MimiUri};
+use zeroize::Zeroizing;
+
+use crate::carrier::SubmissionState;
+use crate::views::{Device, KeyPackageStock, RoomView, Session};
+
+/// What a request brings along besides itself.
+#[derive(Clone, Debug, Default)]
+pub struct RequestContext {
+    /// Follows the request through every log line and outbox entry that it causes.
+    pub request_id: String,
+}
+
+/// A client of this provider, signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientActor {
+    /// Its user.
+    pub user: MimiUri,
+    /// The identity of its MLS credential.
+    pub client: MimiUri,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// Another provider, authenticated by its certificate.
+    Peer(Domain),
+    /// A client of this provider.
+    Client(ClientActor),
+}
+
+impl Actor {
+    /// The provider that answers for the actor.
+    pub fn provider(&self) -> Domain {
+        match self {
+            Self::Peer(domain) => domain.clone(),
+            Self::Client(client) => client.user.domain(),
+        }
+    }
+
+    /// Who it is in the memory of requests: the same octets from somebody else are another request.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Peer(domain) => format!("peer:{}", domain.as_str()),
+            Self::Client(client) => format!("client:{}", client.client.as_str()),
+        }
+    }
+}
+
+/// A message that a user of this provider hands in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The client's id for it; one id is accepted once.
+    pub id: String,
+    /// TLS MLSMessage holding a PrivateMessage.
+    pub message: Vec<u8>,
+    /// The portal event that it came in, when it came that way: the inbox entry to be consumed.
+    pub from_portal: Option<InboxKey>,
+}
+
+/// The key of an entry of the homeserver inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InboxKey(pub u64);
+
+/// A command to a room.
+#[derive(Debug)]
+pub(crate) enum RoomCommand {
+    Create {
+        who: ClientActor,
+        group_info: Vec<u8>,
+        ratchet_tree: Vec<u8>,
+    },
+    Update {
+        actor: Actor,
+        bundle: Vec<u8>,
+    },
+    Deliver {
+        peer: Domain,
+        request: Vec<u8>,
+    },
+    Submit {
+        user: MimiUri,
+        submission: Submission,
+    },
+    SubmissionOutcome {
+        submission: String,
+        response: SubmitMessageResponse,
+    },
+    Notify {
+        peer: Domain,
+        body: Vec<u8>,
+    },
+    FollowerUpdated {
+        who: ClientActor,
+        bundle: Vec<u8>,
+    },
+    RouteClaim {
+        actor: Actor,
+        requesting_user: MimiUri,
+        target: MimiUri,
+    },
+    RecordClaim {
+        claimed: Vec<Claimed>,
+    },
+    GroupInfo {
+        actor: Actor,
+        request: Vec<u8>,
+    },
+    PortalCreated {
+        portal: String,
+    },
+}
+
+/// A KeyPackage that was handed out for a room through its hub.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    pub(crate) reference: KeyPackageRef,
+    pub(crate) provider: Domain,
+    pub(crate) client: MimiUri,
+}
+
+/// A command to a user of this provider.
+#[derive(Debug)]
+pub(crate) enum UserCommand {
+    AddAccount {
+        token_hash: [u8; 32],
+    },
+    RemoveAccount,
+    SignInLocal {
+        device: String,
+        secret: Zeroizing<String>,
+    },
+    SignInMatrix {
+        device: String,
+    },
+    Confirm {
+        nonce: String,
+        from_portal: InboxKey,
+    },
+    SignOut {
+        session: [u8; 32],
+    },
+    Devices,
+    RemoveDevice {
+        client: MimiUri,
+    },
+    UploadKeyPackages {
+        client: MimiUri,
+        packages: Vec<Vec<u8>>,
+    },
+    Stock {
+        client: MimiUri,
+    },
+    ServeKeyMaterial {
+        peer: Domain,
+        request: Vec<u8>,
+    },
+}
+
+/// A command about what comes from the homeserver.
+#[derive(Debug)]
+pub(crate) enum HomeserverCommand {
+    Transaction {
+        txn_id: String,
+        events: Vec<crate::homeserver::InboundEvent>,
+    },
+    Discard {
+        entry: InboxKey,
+    },
+    JoinInvited {
+        entry: InboxKey,
+        room_id: String,
+    },
+}
+
+/// Any command.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Room(RoomCommand),
+    User(UserCommand),
+    Homeserver(HomeserverCommand),
+}
+
+/// What a command answers when it is not refused.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Done,
+    Room(Box<RoomView>),
+    Update(UpdateRoomResponse),
+    Message(SubmitMessageResponse),
+    Submission(SubmissionState),
+    Route(ClaimRoute),
+    GroupInfo(Box<GroupInfoResponse>),
+    KeyMaterial(Box<KeyMaterialResponse>),
+    Session(Session),
+    Challenge { nonce: String },
+    Devices(Vec<Device>),
+    Stock(KeyPackageStock),
+}
+
+/// Where the KeyPackages for a room's new participant come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimRoute {
+    /// The target is a user of this provider.
+    Local,
+    /// Ask this provider.
+    Provider(Domain),
+}

@@ -1,0 +1,340 @@
+//! The engine: the way in for every face.
+
+use mimi_wire::uri::{Domain, MimiUri};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use store::{Space, Store, StoreError};
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::clock::Clock;
+use crate::command::{Command, HomeserverCommand, Reply, RequestContext, RoomCommand, UserCommand};
+use crate::decision::Decision;
+use crate::homeserver::InboundEvent;
+use crate::outbox::{Destination, DestinationRecord};
+use crate::owner::{Owner, UriKey};
+use crate::records::{OutboxRecord, outbox_key};
+use crate::refusal::Refusal;
+use crate::worker::{Workers, finish};
+
+mod feed;
+mod inbox;
+mod reads;
+mod rooms;
+mod users;
+
+/// What the engine must know about its surroundings.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The provider's domain.
+    pub provider: Domain,
+    /// The node's Matrix server name, for example `cw1.a.example`.
+    pub node_name: String,
+    /// The homeserver beside this provider, if there is one.
+    pub homeserver: Option<HomeserverInfo>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// The homeserver beside this provider.
+#[derive(Clone, Debug)]
+pub struct HomeserverInfo {
+    /// Its server name, the same as the provider's domain.
+    pub server_name: String,
+    /// The bot's user id, `@_mimi:a.example`.
+    pub bot: String,
+}
+
+/// Bounds on what others may make us do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Octets of an application message.
+    pub message: usize,
+    /// Octets of a handshake bundle or of a notify body.
+    pub handshake: usize,
+    /// Entries of a feed page.
+    pub feed_page: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message: 1 << 20,
+            handshake: 16 << 20,
+            feed_page: 500,
+        }
+    }
+}
+
+/// The provider's keys. They are never in the store.
+#[derive(Debug)]
+pub struct Keys {
+    /// Signs the node's events.
+    pub node: event_graph::SigningIdentity,
+    /// Signs and franks as a hub.
+    pub hub: delivery_service::HubIdentity,
+}
+
+/// Why the engine can't be opened or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}
+
+/// What every worker can reach.
+pub(crate) struct Env {
+    pub(crate) config: EngineConfig,
+    pub(crate) keys: Keys,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    feeds: Mutex<HashMap<UriKey, watch::Sender<u64>>>,
+    wake: Mutex<HashMap<Destination, Arc<Notify>>>,
+    new_destinations: broadcast::Sender<Destination>,
+    inbox: Notify,
+}
+
+impl Env {
+    /// Tells those who wait that a decision has been written.
+    pub(crate) fn announce(&self, decision: &Decision) {
+        if let Some((room, next)) = &decision.feed {
+            let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(feed) = feeds.get(&UriKey::of(room))
+                && feed.send(*next).is_err()
+            {
+                feeds.remove(&UriKey::of(room));
+            }
+        }
+        for destination in &decision.wake {
+            let known = self
+                .wake
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(destination)
+                .cloned();
+            match known {
+                Some(wake) => wake.notify_one(),
+                None => drop(self.new_destinations.send(destination.clone())),
+            }
+        }
+        if decision.inbox {
+            self.inbox.notify_one();
+        }
+    }
+
+    /// Writes an outbox entry as part of a decision.
+    pub(crate) fn queue(decision: &mut Decision, record: &OutboxRecord) -> Result<(), Refusal> {
+        let destination = record.destination.clone();
+        let entry_key = outbox_key(&destination, UriKey::of_text(&record.room), record.seq);
+        decision.put(Space::Outbox, entry_key, record)?;
+        let known = DestinationRecord {
+            destination: destination.clone(),
+        };
+        decision.put(Space::Cursor, destination.key().to_vec(), &known)?;
+        decision.wake.insert(destination);
+        Ok(())
+    }
+
+    /// What wakes a destination's sender.
+    pub(crate) fn waker(&self, destination: &Destination) -> Arc<Notify> {
+        self.wake
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(destination.clone())
+            .or_default()
+            .clone()
+    }
+
+    fn watch_feed(&self, room: &MimiUri) -> watch::Receiver<u64> {
+        self.feeds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(UriKey::of(room))
+            .or_insert_with(|| watch::channel(0).0)
+            .subscribe()
+    }
+}
+
+/// The task that hands on the homeserver's inbox, and what stops it.
+type Background = (watch::Sender<bool>, tokio::task::JoinHandle<()>);
+
+/// A provider's engine. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct Engine {
+    env: Arc<Env>,
+    workers: Arc<Workers>,
+    background: Arc<Mutex<Option<Background>>>,
+}
+
+/// A room's hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hub {
+    /// This provider.
+    Own,
+    /// Another one.
+    Peer(Domain),
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("config", &self.env.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the engine on a store and starts handing on what waits in the homeserver inbox.
+    pub async fn open(
+        config: EngineConfig,
+        keys: Keys,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EngineError> {
+        // A store that can't be read should fail here and not at the first request.
+        store.get(Space::Cursor, b"probe").await?;
+        let env = Arc::new(Env {
+            config,
+            keys,
+            store,
+            clock,
+            feeds: Mutex::default(),
+            wake: Mutex::default(),
+            new_destinations: broadcast::channel(1024).0,
+            inbox: Notify::new(),
+        });
+        let engine = Self {
+            env,
+            workers: Arc::default(),
+            background: Arc::default(),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(inbox::run(engine.clone(), stopped));
+        *engine.background.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, task));
+        Ok(engine)
+    }
+
+    /// Finishes what was begun and takes no more.
+    pub async fn close(&self) {
+        let background = self
+            .background
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some((stop, task)) = background {
+            let _ = stop.send(true);
+            finish(task, "homeserver inbox").await;
+        }
+        self.workers.close().await;
+    }
+
+    /// The configuration it was opened with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.env.config
+    }
+
+    /// The hub's keys' public side, for clients that found groups here.
+    pub fn hub(&self) -> &delivery_service::HubIdentity {
+        &self.env.keys.hub
+    }
+
+    /// The room's hub, by its authority (a hub never moves).
+    pub fn hub_of(&self, room: &MimiUri) -> Hub {
+        let domain = room.domain();
+        if domain == self.env.config.provider {
+            Hub::Own
+        } else {
+            Hub::Peer(domain)
+        }
+    }
+
+    async fn room_command(
+        &self,
+        ctx: RequestContext,
+        room: &MimiUri,
+        command: RoomCommand,
+    ) -> Result<Reply, Refusal> {
+        self.workers
+            .execute(&self.env, Owner::Room(room.clone()), ctx, Command::Room(command))
+            .await
+    }
+
+    async fn user_command(
+        &self,
+        ctx: RequestContext,
+        user: &MimiUri,
+        command: UserCommand,
+    ) -> Result<Reply, Refusal> {
+        if user.domain() != self.env.config.provider {
+            return Err(Refusal::Unknown { what: "user" });
+        }
+        self.workers
+            .execute(&self.env, Owner::User(user.clone()), ctx, Command::User(command))
+            .await
+    }
+
+    async fn homeserver_command(
+        &self,
+        ctx: RequestContext,
+        command: HomeserverCommand,
+    ) -> Result<Reply, Refusal> {
+        self.workers
+            .execute(&self.env, Owner::Homeserver, ctx, Command::Homeserver(command))
+            .await
+    }
+
+    /// A transaction of the homeserver. `Ok` is the 200: its events are durable; they are acted on afterwards.
+    pub async fn transaction(
+        &self,
+        ctx: RequestContext,
+        txn_id: &str,
+        events: Vec<InboundEvent>,
+    ) -> Result<(), Refusal> {
+        let command = HomeserverCommand::Transaction {
+            txn_id: txn_id.to_owned(),
+            events,
+        };
+        self.homeserver_command(ctx, command).await.map(drop)
+    }
+
+    /// The homeserver made the room's portal.
+    pub async fn portal_created(
+        &self,
+        ctx: RequestContext,
+        room: &MimiUri,
+        portal: &str,
+    ) -> Result<(), Refusal> {
+        self.room_command(
+            ctx,
+            room,
+            RoomCommand::PortalCreated {
+                portal: portal.to_owned(),
+            },
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Destinations that get their first entry while nobody sends to them.
+    pub fn new_destinations(&self) -> broadcast::Receiver<Destination> {
+        self.env.new_destinations.subscribe()
+    }
+
+    pub(crate) fn env(&self) -> &Arc<Env> {
+        &self.env
+    }
+
+    /// Workers that hold state in memory now.
+    pub fn workers(&self) -> usize {
+        self.workers.count()
+    }
+}
+
+fn unexpected(reply: &Reply) -> Refusal {
+    Refusal::internal(format!("unexpected reply {reply:?}"))
+}
+
+/// How long a long poll may last.
+pub const LONGEST_POLL: Duration = Duration::from_mins(1);

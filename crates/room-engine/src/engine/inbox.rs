@@ -1,0 +1,178 @@
+//! Hands on what waits in the homeserver inbox.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
+use mimi_wire::uri::MimiUri;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use store::Space;
+use tokio::sync::watch;
+
+use super::Engine;
+use crate::carrier::{self, Login, PortalSubmission};
+use crate::command::{HomeserverCommand, InboxKey, RequestContext, Submission, UserCommand};
+use crate::homeserver::{InboundEvent, InboxRecord};
+use crate::refusal::Refusal;
+
+/// Entries taken at once; those of one Matrix room go in order, rooms beside each other.
+const PAGE: usize = 100;
+/// After a failure of the store.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        let idle = match engine.hand_on().await {
+            Ok(0) => {
+                tokio::select! {
+                    () = engine.env.inbox.notified() => {}
+                    _ = stop.changed() => {}
+                }
+                continue;
+            }
+            Ok(_) => Duration::ZERO,
+            Err(error) => {
+                tracing::error!(%error, "the homeserver inbox stands still");
+                PAUSE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(idle) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+impl Engine {
+    /// One page; returns how many entries there were.
+    async fn hand_on(&self) -> Result<usize, Refusal> {
+        let page = self.env.inbox_page(PAGE).await?;
+        let count = page.len();
+        let mut rooms: BTreeMap<String, Vec<(InboxKey, InboxRecord)>> = BTreeMap::new();
+        for (key, record) in page {
+            rooms
+                .entry(record.event.room_id.clone())
+                .or_default()
+                .push((key, record));
+        }
+        let handed = join_all(rooms.into_values().map(|entries| async move {
+            for (key, record) in entries {
+                self.hand_on_one(key, record).await?;
+            }
+            Ok::<(), Refusal>(())
+        }))
+        .await;
+        handed.into_iter().collect::<Result<(), _>>()?;
+        Ok(count)
+    }
+
+    async fn hand_on_one(&self, key: InboxKey, record: InboxRecord) -> Result<(), Refusal> {
+        let ctx = RequestContext {
+            request_id: record.request_id,
+        };
+        let outcome = match record.event.event_type.as_str() {
+            carrier::MESSAGE => self.portal_message(&ctx, key, &record.event).await,
+            carrier::LOGIN => self.portal_login(&ctx, key, &record.event).await,
+            "m.room.member" => {
+                let room_id = record.event.room_id.clone();
+                self.homeserver_command(
+                    ctx.clone(),
+                    HomeserverCommand::JoinInvited { entry: key, room_id },
+                )
+                .await
+                .map(|_| true)
+            }
+            _ => Ok(false),
+        };
+        match outcome {
+            Ok(true) => Ok(()),
+            // Nothing that can be acted on, now or later. One bad event must not hold up those behind it.
+            Ok(false) => self.discard(ctx, key, &record.event, "not for us").await,
+            Err(Refusal::Store(error)) => Err(error.into()),
+            Err(refusal @ Refusal::Unavailable { .. }) => Err(refusal),
+            Err(refusal) => self.discard(ctx, key, &record.event, &refusal.to_string()).await,
+        }
+    }
+
+    async fn discard(
+        &self,
+        ctx: RequestContext,
+        entry: InboxKey,
+        event: &InboundEvent,
+        why: &str,
+    ) -> Result<(), Refusal> {
+        metrics::counter!("causeway_homeserver_discarded_total").increment(1);
+        tracing::warn!(request_id = %ctx.request_id, event_id = %event.event_id, why, "an event of the homeserver was set aside");
+        self.homeserver_command(ctx, HomeserverCommand::Discard { entry })
+            .await
+            .map(drop)
+    }
+
+    /// A submission in a portal.
+    async fn portal_message(
+        &self,
+        ctx: &RequestContext,
+        key: InboxKey,
+        event: &InboundEvent,
+    ) -> Result<bool, Refusal> {
+        let Some(room) = self.portal_of(&event.room_id).await? else {
+            return Ok(false);
+        };
+        let Some(user) = self.local_user(&event.sender) else {
+            return Ok(false);
+        };
+        let content: PortalSubmission =
+            serde_json::from_value(event.content.clone()).map_err(|e| Refusal::malformed("submission", e))?;
+        let message = URL_SAFE_NO_PAD
+            .decode(content.message.as_bytes())
+            .map_err(|e| Refusal::malformed("submission", e))?;
+        let submission = Submission {
+            id: content.id,
+            message,
+            from_portal: Some(key),
+        };
+        self.submit(ctx.clone(), &room, &user, submission)
+            .await
+            .map(|_| true)
+    }
+
+    /// A device that signs in repeats its nonce.
+    async fn portal_login(
+        &self,
+        ctx: &RequestContext,
+        key: InboxKey,
+        event: &InboundEvent,
+    ) -> Result<bool, Refusal> {
+        let Some(user) = self.local_user(&event.sender) else {
+            return Ok(false);
+        };
+        let content: Login = serde_json::from_value(event.content.clone())
+            .map_err(|e| Refusal::malformed("login event", e))?;
+        let command = UserCommand::Confirm {
+            nonce: content.nonce,
+            from_portal: key,
+        };
+        self.user_command(ctx.clone(), &user, command).await.map(|_| true)
+    }
+
+    /// The MIMI user of a Matrix user of the homeserver beside us: `@alice:a.example` is `mimi://a.example/u/alice`.
+    fn local_user(&self, mxid: &str) -> Option<MimiUri> {
+        let homeserver = self.env.config.homeserver.as_ref()?;
+        let (localpart, server) = mxid.strip_prefix('@')?.split_once(':')?;
+        (server == homeserver.server_name)
+            .then(|| self.user_uri(localpart).ok())
+            .flatten()
+    }
+
+    /// The MIMI room of a portal.
+    async fn portal_of(&self, room_id: &str) -> Result<Option<MimiUri>, Refusal> {
+        let Some(bytes) = self.env.store.get(Space::Portal, room_id.as_bytes()).await? else {
+            return Ok(None);
+        };
+        Ok(Some(crate::records::parse(
+            Space::Portal,
+            room_id.as_bytes(),
+            &bytes,
+        )?))
+    }
+}

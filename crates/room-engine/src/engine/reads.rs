@@ -1,0 +1,219 @@
+//! Reads for operators and faces: straight from the store, past the workers.
+
+use bytes::Bytes;
+use mimi_wire::uri::MimiUri;
+use store::{BlobHash, Scan, Space, StoreError};
+
+use super::{Engine, EngineError, Env};
+use crate::carrier::Sha256Hash;
+use crate::outbox::{Destination, DestinationRecord};
+use crate::owner::UriKey;
+use crate::records::{AccessRecord, OutboxRecord, PortalState, RoomRecord, access_key, parse, read};
+use crate::user::AccountRecord;
+use crate::views::{AccountView, QueueView, RoomView, UserRoom};
+
+/// Rows read at once.
+const PAGE: usize = 500;
+/// Entries counted of one queue.
+const COUNTED: usize = 10_000;
+
+impl Env {
+    /// A blob that a record refers to.
+    pub(crate) async fn blob(&self, hash: &Sha256Hash) -> Result<Bytes, StoreError> {
+        self.store
+            .blob_get(&BlobHash::from(hash.0))
+            .await?
+            .ok_or_else(|| StoreError::Corrupt {
+                space: None,
+                key: hash.0.to_vec(),
+                why: "a blob that a record refers to is gone".to_owned(),
+            })
+    }
+
+    pub(crate) fn view(&self, record: &RoomRecord) -> RoomView {
+        let is_hub = record.room.domain() == self.config.provider;
+        let participants = if is_hub {
+            record
+                .participants
+                .iter()
+                .map(|(user, role)| (user.clone(), Some(*role)))
+                .collect()
+        } else {
+            record
+                .local_users
+                .iter()
+                .map(|user| (user.clone(), None))
+                .collect()
+        };
+        RoomView {
+            room: record.room.clone(),
+            hub: record.room.domain(),
+            is_hub,
+            name: record.name.clone(),
+            group_id: record.group_id.as_ref().map(|id| id.0.clone()),
+            epoch: record.epoch,
+            graph: record.graph.room_id.clone(),
+            room_version: record.graph.room_version.clone(),
+            events: record.graph.events,
+            heads: record.graph.heads.clone(),
+            log_entries: record.log.seq,
+            portal: match &record.portal {
+                PortalState::Linked { room_id } => Some(room_id.clone()),
+                PortalState::None | PortalState::Wanted => None,
+            },
+            participants,
+            feed_next: record.feed_next,
+        }
+    }
+}
+
+impl Engine {
+    /// Every room of this provider.
+    pub async fn rooms(&self) -> Result<Vec<RoomView>, EngineError> {
+        let mut rooms = Vec::new();
+        self.each(Space::Room, b"", |key, value| {
+            rooms.push(self.env.view(&parse(Space::Room, key, value)?));
+            Ok(())
+        })
+        .await?;
+        Ok(rooms)
+    }
+
+    /// One room.
+    pub async fn room(&self, room: &MimiUri) -> Result<Option<RoomView>, EngineError> {
+        let record: Option<RoomRecord> =
+            read(self.env.store.as_ref(), Space::Room, &UriKey::of(room).0).await?;
+        Ok(record.map(|record| self.env.view(&record)))
+    }
+
+    /// The rooms a user has ever been in, with what it may read.
+    pub async fn rooms_of(&self, user: &MimiUri) -> Result<Vec<UserRoom>, EngineError> {
+        let mut access: Vec<AccessRecord> = Vec::new();
+        self.each(Space::FeedAccess, &UriKey::of(user).0, |key, value| {
+            access.push(parse(Space::FeedAccess, key, value)?);
+            Ok(())
+        })
+        .await?;
+        let mut rooms = Vec::with_capacity(access.len());
+        for one in access {
+            if let Some(view) = self.room(&one.room).await? {
+                rooms.push(UserRoom {
+                    first: one.first,
+                    next: one.end.unwrap_or(view.feed_next),
+                    joined: one.end.is_none(),
+                    view,
+                });
+            }
+        }
+        Ok(rooms)
+    }
+
+    /// One room as its user may see it.
+    pub async fn room_of(&self, user: &MimiUri, room: &MimiUri) -> Result<Option<UserRoom>, EngineError> {
+        let access: Option<AccessRecord> = read(
+            self.env.store.as_ref(),
+            Space::FeedAccess,
+            &access_key(user, UriKey::of(room)),
+        )
+        .await?;
+        let Some(access) = access else { return Ok(None) };
+        Ok(self.room(room).await?.map(|view| UserRoom {
+            first: access.first,
+            next: access.end.unwrap_or(view.feed_next),
+            joined: access.end.is_none(),
+            view,
+        }))
+    }
+
+    /// The portal of a room, where there is one.
+    pub async fn portal_room(&self, room: &MimiUri) -> Result<Option<String>, EngineError> {
+        Ok(self.room(room).await?.and_then(|view| view.portal))
+    }
+
+    /// All accounts.
+    pub async fn accounts(&self) -> Result<Vec<AccountView>, EngineError> {
+        let mut records: Vec<AccountRecord> = Vec::new();
+        self.each(Space::Account, b"", |key, value| {
+            records.push(parse(Space::Account, key, value)?);
+            Ok(())
+        })
+        .await?;
+        let mut accounts = Vec::with_capacity(records.len());
+        for record in records {
+            let mut devices = 0;
+            self.each(Space::Device, &UriKey::of(&record.user).0, |_, _| {
+                devices += 1;
+                Ok(())
+            })
+            .await?;
+            accounts.push(AccountView {
+                local: record.secret.is_some(),
+                created_at: record.created_at,
+                devices,
+                user: record.user,
+            });
+        }
+        Ok(accounts)
+    }
+
+    /// Every destination that ever had an entry.
+    pub async fn destinations(&self) -> Result<Vec<Destination>, EngineError> {
+        let mut found = Vec::new();
+        self.each(Space::Cursor, b"", |key, value| {
+            // Other records of this space have keys of other lengths.
+            if key.len() == 16 {
+                let record: DestinationRecord = parse(Space::Cursor, key, value)?;
+                found.push(record.destination);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// What waits for each destination.
+    pub async fn queues(&self) -> Result<Vec<QueueView>, EngineError> {
+        let mut queues = Vec::new();
+        for destination in self.destinations().await? {
+            let rows = self
+                .env
+                .store
+                .scan(Scan::prefix(Space::Outbox, destination.key()).limit(COUNTED))
+                .await?;
+            let mut oldest = None;
+            for (key, value) in &rows {
+                let record: OutboxRecord = parse(Space::Outbox, key, value)?;
+                oldest = Some(oldest.map_or(record.queued_at, |o: u64| o.min(record.queued_at)));
+            }
+            queues.push(QueueView {
+                destination,
+                waiting: rows.len(),
+                oldest,
+            });
+        }
+        Ok(queues)
+    }
+
+    async fn each(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut after: Option<Bytes> = None;
+        loop {
+            let mut scan = Scan::prefix(space, prefix).limit(PAGE);
+            if let Some(after) = &after {
+                scan = scan.after(after);
+            }
+            let rows = self.env.store.scan(scan).await?;
+            for (key, value) in &rows {
+                visit(key, value)?;
+            }
+            match rows.last() {
+                Some((last, _)) if rows.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+}

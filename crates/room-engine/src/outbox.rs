@@ -1,0 +1,180 @@
+//! The outbox: everything that leaves, in order, until it is done.
+//!
+//! Entries are written in the batch of the decision they follow from. A sender per destination reads them, one
+//! request in flight, and deletes an entry in a batch of its own once the destination has it. What is sent is a
+//! pure function of the entry, so a repeat after a crash is byte-identical and the other side can drop it.
+
+use async_trait::async_trait;
+use mimi_wire::uri::Domain;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use crate::carrier::Octets;
+use crate::owner::half_sha256;
+
+mod sender;
+pub use sender::{Sender, SenderSettings};
+
+/// Whom an entry is for. Each destination has one sender.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// Another MIMI provider.
+    Provider(Domain),
+    /// The homeserver beside this provider.
+    Homeserver,
+}
+
+impl Destination {
+    /// The destination as part of a record's key.
+    pub(crate) fn key(&self) -> [u8; 16] {
+        half_sha256(self.to_string().as_bytes())
+    }
+}
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Provider(domain) => write!(f, "provider {}", domain.as_str()),
+            Self::Homeserver => f.write_str("homeserver"),
+        }
+    }
+}
+
+/// A destination that ever had an entry (space `Cursor`), so that a restart finds them all.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DestinationRecord {
+    pub(crate) destination: Destination,
+}
+
+/// An entry that its destination refused for good (space `DeadLetter`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DeadLetterRecord {
+    pub(crate) entry: OutboxEntry,
+    pub(crate) refused_at: u64,
+    pub(crate) code: String,
+    pub(crate) reason: String,
+}
+
+/// One thing to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxEntry {
+    /// Whom for.
+    pub destination: Destination,
+    /// The room it belongs to; entries of one room go in order of `seq`.
+    pub room: String,
+    /// Position in the room's queue for this destination, from 1 on.
+    pub seq: u64,
+    /// The request id of the command that caused it, for logs.
+    pub request_id: String,
+    /// When it was written, Unix ms.
+    pub queued_at: u64,
+    /// What to send.
+    pub body: OutboxBody,
+    /// The octets that go with it, empty where the body says all.
+    #[serde(default)]
+    pub octets: Octets,
+}
+
+/// What an entry sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum OutboxBody {
+    /// POST the entry's octets (one TLS FanoutMessage) to the follower's notify endpoint.
+    Notify,
+    /// POST the entry's octets (TLS SubmitMessageRequest) to the hub's submitMessage endpoint; the answer comes back
+    /// as [`Engine::submission_outcome`](crate::Engine::submission_outcome).
+    Submit {
+        /// Key of the submission.
+        submission: String,
+    },
+    /// Make the portal of the room, with a directory alias derived from the room so that a repeat finds it; the
+    /// outcome comes back as [`Engine::portal_created`](crate::Engine::portal_created).
+    PortalCreate {
+        /// Name to show.
+        name: Option<String>,
+        /// Matrix user ids to invite.
+        invite: Vec<String>,
+        /// Content of the portal's `org.causeway.room` state event.
+        info: serde_json::Value,
+    },
+    /// Invite a local user to the portal (already there: done).
+    PortalInvite {
+        /// Matrix user id.
+        user: String,
+    },
+    /// Remove a local user from the portal (not there: done).
+    PortalRemove {
+        /// Matrix user id.
+        user: String,
+        /// Shown to the room.
+        reason: Option<String>,
+    },
+    /// Accept an invite to the bot.
+    JoinAsBot {
+        /// Matrix room id.
+        room_id: String,
+    },
+    /// Send an event into the portal as the bot.
+    PortalSend {
+        /// Matrix transaction id: the same for every attempt.
+        txn_id: String,
+        /// Event type.
+        event_type: String,
+        /// Content.
+        content: serde_json::Value,
+    },
+    /// Set a state event in the portal as the bot.
+    PortalState {
+        /// Event type.
+        event_type: String,
+        /// State key.
+        state_key: String,
+        /// Content.
+        content: serde_json::Value,
+    },
+}
+
+/// How one attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The destination has it for good.
+    Done,
+    /// Not now. `after` is the destination's own wish (Retry-After); without one the sender backs off.
+    Retry {
+        /// How long to wait at least.
+        after: Option<Duration>,
+        /// Why, for logs and `room show`.
+        reason: String,
+    },
+    /// Never: the entry is set aside as a dead letter, counted and shown to operators.
+    Refused {
+        /// For programs and metrics.
+        code: String,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Carries entries to one kind of destination. Implementations do not retry; the sender does.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// One attempt. Must be idempotent towards the destination.
+    async fn deliver(&self, entry: &OutboxEntry) -> Delivery;
+}
+
+impl OutboxBody {
+    /// A stable name for metrics and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Submit { .. } => "submit",
+            Self::PortalCreate { .. } => "portal_create",
+            Self::PortalInvite { .. } => "portal_invite",
+            Self::PortalRemove { .. } => "portal_remove",
+            Self::JoinAsBot { .. } => "join_as_bot",
+            Self::PortalSend { .. } => "portal_send",
+            Self::PortalState { .. } => "portal_state",
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The records that the engine keeps in the store, and their keys.
+//!
+//! Values are JSON: a person can read an export. Each has a version in `v` where it is likely to change.
+
+use mimi_wire::mls::KeyPackageRef;
+use mimi_wire::uri::MimiUri;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use store::{Space, Store, StoreError};
+
+use crate::carrier::{Octets, Payload, Sha256Hash, SubmissionState};
+use crate::outbox::Destination;
+use crate::owner::{UriKey, half_sha256};
+
+/// A room, whole but for its group snapshot (space `Room`, key: [`UriKey`]).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RoomRecord {
+    pub(crate) v: u8,
+    pub(crate) room: MimiUri,
+    pub(crate) name: Option<String>,
+    /// Unknown at a follower until the first message or commit: a Welcome hides it.
+    pub(crate) group_id: Option<Octets>,
+    pub(crate) epoch: u64,
+    pub(crate) created_at: u64,
+    pub(crate) graph: GraphRecord,
+    pub(crate) log: LogRecord,
+    pub(crate) feed_next: u64,
+    pub(crate) outbox_next: BTreeMap<String, u64>,
+    pub(crate) portal: PortalState,
+    /// At the hub: participants with their roles, the effective view.
+    pub(crate) participants: Vec<(MimiUri, u32)>,
+    /// Users of this provider who take part.
+    pub(crate) local_users: BTreeSet<MimiUri>,
+    /// At a follower: users whose leave the hub accepted; gone with the next commit.
+    pub(crate) leaving: BTreeSet<MimiUri>,
+    pub(crate) snapshot: Option<SnapshotPlace>,
+}
+
+/// The room's event graph as its writer needs it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GraphRecord {
+    pub(crate) room_id: String,
+    pub(crate) room_version: String,
+    /// Forward extremities.
+    pub(crate) heads: Vec<String>,
+    pub(crate) depth: u64,
+    /// The newest time of any event, Unix ms: acceptance times never go back.
+    pub(crate) newest_ts: u64,
+    /// Events so far.
+    pub(crate) events: u64,
+    /// Auth events that the node's own events cite.
+    pub(crate) create: String,
+    pub(crate) power_levels: String,
+    pub(crate) member: String,
+}
+
+/// The end of the handshake log.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct LogRecord {
+    pub(crate) term: u64,
+    pub(crate) seq: u64,
+    pub(crate) prev: Option<String>,
+}
+
+/// The room's portal on the homeserver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum PortalState {
+    /// No Matrix user takes part, or there is no homeserver.
+    None,
+    /// In the outbox.
+    Wanted,
+    /// There.
+    Linked { room_id: String },
+}
+
+/// Where the group snapshot is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SnapshotPlace {
+    /// Space `Snapshot`, under the room's key.
+    Inline,
+    /// The blob store.
+    Blob(Sha256Hash),
+}
+
+/// One position of a room's feed (space `Feed`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FeedRecord {
+    pub(crate) at: u64,
+    pub(crate) event_id: Option<String>,
+    pub(crate) audience: Audience,
+    pub(crate) item: FeedKind,
+}
+
+/// Who may read a feed entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Audience {
+    /// Every participant of this provider.
+    All,
+    /// These users only.
+    Users(BTreeSet<MimiUri>),
+}
+
+/// What a feed entry shows; the octets are in the carrier event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum FeedKind {
+    Welcome,
+    Commit,
+    Proposals,
+    Message,
+    Status { id: String, status: SubmissionState },
+}
+
+/// What of a room's feed a user may read (space `FeedAccess`, key: user, room).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AccessRecord {
+    pub(crate) room: MimiUri,
+    pub(crate) first: u64,
+    /// First position that is no longer theirs.
+    pub(crate) end: Option<u64>,
+}
+
+/// A submission of a local user (space `Submission`, key: room, user, id).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SubmissionRecord {
+    pub(crate) user: MimiUri,
+    pub(crate) id: String,
+    pub(crate) message: Sha256Hash,
+    pub(crate) attempt: u32,
+    /// Whether it came as an event of the portal.
+    pub(crate) in_portal: bool,
+    pub(crate) state: SubmissionState,
+}
+
+/// A remembered request (space `Outcome`, key: owner, who, SHA-256 of the request).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OutcomeRecord {
+    pub(crate) at: u64,
+    pub(crate) response: Octets,
+}
+
+/// An outbox entry as stored: octets inline or by hash.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OutboxRecord {
+    pub(crate) destination: Destination,
+    pub(crate) room: String,
+    pub(crate) seq: u64,
+    pub(crate) request_id: String,
+    pub(crate) queued_at: u64,
+    pub(crate) octets: Option<Payload>,
+    pub(crate) body: crate::outbox::OutboxBody,
+}
+
+/// A KeyPackage handed out for a hub room, or in stock for a local client (space `KeyPackageRef`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KeyPackageRefRecord {
+    pub(crate) client: MimiUri,
+    pub(crate) provider: String,
+    pub(crate) at: u64,
+}
+
+/// Reads one JSON record.
+pub(crate) async fn read<T: DeserializeOwned>(
+    store: &dyn Store,
+    space: Space,
+    key: &[u8],
+) -> Result<Option<T>, StoreError> {
+    match store.get(space, key).await? {
+        None => Ok(None),
+        Some(bytes) => parse(space, key, &bytes).map(Some),
+    }
+}
+
+/// Parses one JSON record.
+pub(crate) fn parse<T: DeserializeOwned>(space: Space, key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|e| StoreError::Corrupt {
+        space: Some(space),
+        key: key.to_vec(),
+        why: e.to_string(),
+    })
+}
+
+/// Joins the parts of a key.
+pub(crate) fn key(parts: &[&[u8]]) -> Vec<u8> {
+    parts.concat()
+}
+
+pub(crate) fn feed_key(room: UriKey, pos: u64) -> Vec<u8> {
+    key(&[&room.0, &pos.to_be_bytes()])
+}
+
+pub(crate) fn access_key(user: &MimiUri, room: UriKey) -> Vec<u8> {
+    key(&[&UriKey::of(user).0, &room.0])
+}
+
+pub(crate) fn submission_key(room: UriKey, user: &MimiUri, id: &str) -> Vec<u8> {
+    key(&[&room.0, &UriKey::of(user).0, &half_sha256(id.as_bytes())])
+}
+
+pub(crate) fn outcome_key(owner: UriKey, who: &str, request: &[u8]) -> Vec<u8> {
+    let digest: [u8; 32] = Sha256::digest(request).into();
+    key(&[&owner.0, &half_sha256(who.as_bytes()), &digest])
+}
+
+pub(crate) fn notify_seen_key(room: UriKey, hub: &str, body: &[u8]) -> Vec<u8> {
+    outcome_key(room, hub, body)
+}
+
+/// A KeyPackage of a local client.
+pub(crate) fn local_ref_key(reference: &KeyPackageRef) -> Vec<u8> {
+    key(&[&[0], reference.as_bytes()])
+}
+
+/// A KeyPackage handed out through this hub for one of its rooms.
+pub(crate) fn room_ref_key(room: UriKey, reference: &KeyPackageRef) -> Vec<u8> {
+    key(&[&[1], &room.0, reference.as_bytes()])
+}
+
+pub(crate) fn outbox_key(destination: &Destination, room: UriKey, seq: u64) -> Vec<u8> {
+    key(&[&destination.key(), &room.0, &seq.to_be_bytes()])
+}

@@ -1,0 +1,282 @@
+//! A room whose hub is elsewhere: what the hub sends is taken in as it comes, in its order, once.
+
+use mimi_wire::codec::{Decode as _, Encode as _};
+use mimi_wire::mls::{Content, MlsMessage, Proposal, Sender, Welcome};
+use mimi_wire::protocol::{BundleBody, FanoutBody, FanoutMessage, HandshakeBundle, RatchetTreeOption};
+use mimi_wire::uri::{Domain, MimiUri};
+use std::collections::{BTreeMap, BTreeSet};
+use store::Space;
+
+use super::RoomState;
+use super::create::new_record;
+use super::message::Origin;
+use super::scribe::{Entry, Scribe};
+use crate::carrier::{self, Decimal, HandshakeKind, Octets};
+use crate::command::{ClientActor, Reply, RequestContext};
+use crate::decision::Decision;
+use crate::engine::Env;
+use crate::records::{
+    AccessRecord, Audience, FeedKind, KeyPackageRefRecord, access_key, local_ref_key, notify_seen_key, read,
+};
+use crate::refusal::Refusal;
+
+/// Feed positions before an external join that the newcomer may read: its own commit may come back from the hub
+/// before this provider has noted that it joined.
+const OVERLAP: u64 = 64;
+
+impl RoomState {
+    /// `POST notify` (protocol-06 section 5.5). Everything in the body is durable when this is done.
+    pub(super) async fn notified(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        peer: &Domain,
+        body: &[u8],
+    ) -> Result<Decision, Refusal> {
+        let seen = notify_seen_key(self.id(), peer.as_str(), body);
+        if env.store.get(Space::NotifySeen, &seen).await?.is_some() {
+            metrics::counter!("causeway_notify_repeated_total").increment(1);
+            return Ok(Decision::reply(Reply::Done));
+        }
+        let messages = FanoutMessage::decode_all(body).map_err(|e| Refusal::malformed("notify body", e))?;
+        let welcomes = welcomed_clients(env, &messages).await?;
+        let access = self.access_of_leaving_here(env).await?;
+        let mut scribe = match &self.record {
+            Some(record) => Scribe::new(env, ctx, record.clone()),
+            None if welcomes.values().any(|clients| !clients.is_empty()) => {
+                self.first_seen(env, ctx, None)?
+            }
+            None => return Err(Refusal::Unknown { what: "room" }),
+        };
+        for (index, message) in messages.into_iter().enumerate() {
+            let (timestamp, message, rest) = message.into_parts();
+            // The hub's time is what clients verify franks with: it is conveyed unchanged.
+            scribe.at = timestamp.0;
+            match rest {
+                FanoutBody::Application { frank } => {
+                    let frank = frank.map(|frank| Octets(frank.to_bytes()));
+                    scribe.taken_in(&message, frank)?;
+                }
+                FanoutBody::Commit { external_proposals } => {
+                    scribe.commit_taken_in(&message, &external_proposals, &access)?;
+                }
+                FanoutBody::Proposal { more_proposals } => {
+                    scribe.learn_group(&message)?;
+                    let epoch = message.epoch().map_or(0, |epoch| epoch.0);
+                    let octets = std::iter::once(&message)
+                        .chain(&more_proposals)
+                        .flat_map(|m| m.as_bytes().iter().copied())
+                        .collect();
+                    let event_id = scribe.handshake(&Entry::new(HandshakeKind::Proposals, epoch, octets))?;
+                    scribe.feed(Some(&event_id), Audience::All, FeedKind::Proposals)?;
+                }
+                FanoutBody::Welcome { ratchet_tree_option } => {
+                    let clients = welcomes.get(&index).cloned().unwrap_or_default();
+                    scribe.welcome_taken_in(&message, &ratchet_tree_option, &clients)?;
+                }
+            }
+        }
+        let now = env.clock.now_ms();
+        scribe.decision.put(Space::NotifySeen, seen, &now)?;
+        let (decision, record) = scribe.finish(Reply::Done)?;
+        self.record = Some(record);
+        Ok(decision)
+    }
+
+    /// A room that this provider has not seen before, with a graph of its own.
+    fn first_seen<'a>(
+        &self,
+        env: &'a Env,
+        ctx: &'a RequestContext,
+        group_id: Option<Vec<u8>>,
+    ) -> Result<Scribe<'a>, Refusal> {
+        let new = new_record(env, &self.uri, group_id, None)?;
+        let mut scribe = Scribe::new(env, ctx, new.record);
+        for event in &new.events {
+            scribe.pdu(event)?;
+        }
+        scribe.write_room_state()?;
+        Ok(scribe)
+    }
+
+    async fn access_of_leaving_here(&self, env: &Env) -> Result<BTreeMap<MimiUri, AccessRecord>, Refusal> {
+        let mut access = BTreeMap::new();
+        for user in self.record.iter().flat_map(|record| record.leaving.iter()) {
+            let place = access_key(user, self.id());
+            if let Some(record) = read(env.store.as_ref(), Space::FeedAccess, &place).await? {
+                access.insert(user.clone(), record);
+            }
+        }
+        Ok(access)
+    }
+
+    /// The hub accepted a bundle of an own client: who joined from outside, and who leaves, this provider can tell
+    /// only from here.
+    pub(super) fn follower_updated(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        who: &ClientActor,
+        octets: &[u8],
+    ) -> Result<Decision, Refusal> {
+        let bundle =
+            HandshakeBundle::from_bytes(octets).map_err(|e| Refusal::malformed("handshake bundle", e))?;
+        let message = bundle.proposal_or_commit();
+        let joins = matches!(message.sender(), Some(Sender::NewMemberCommit));
+        let leaves =
+            matches!(bundle.body(), BundleBody::Proposal { .. }) && bundle.messages().any(is_self_remove);
+        let known = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.local_users.contains(&who.user));
+        let changes = (joins && !known) || (leaves && known);
+        if !changes {
+            return Ok(Decision::reply(Reply::Done));
+        }
+        let mut scribe = if let Some(record) = &self.record {
+            Scribe::new(env, ctx, record.clone())
+        } else {
+            let group_id = message.group_id().map(|id| id.as_bytes().to_vec());
+            self.first_seen(env, ctx, group_id)?
+        };
+        if joins {
+            let first = scribe.record.feed_next.saturating_sub(OVERLAP).max(1);
+            scribe.admit(&who.user, first)?;
+            scribe.want_portal(&who.user)?;
+        }
+        if leaves {
+            scribe.record.leaving.insert(who.user.clone());
+        }
+        let (decision, record) = scribe.finish(Reply::Done)?;
+        self.record = Some(record);
+        Ok(decision)
+    }
+}
+
+impl Scribe<'_> {
+    /// A Welcome hides the group's id; the first message shows it. Later ones must agree.
+    fn learn_group(&mut self, message: &MlsMessage) -> Result<(), Refusal> {
+        let Some(group_id) = message.group_id() else {
+            return Ok(());
+        };
+        match &self.record.group_id {
+            Some(known) if known.0 != group_id.as_bytes() => {
+                Err(Refusal::malformed("notify body", "a message of another group"))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.record.group_id = Some(Octets(group_id.as_bytes().to_vec()));
+                self.write_room_state()
+            }
+        }
+    }
+
+    fn taken_in(&mut self, message: &MlsMessage, frank: Option<Octets>) -> Result<(), Refusal> {
+        self.learn_group(message)?;
+        let content = carrier::Message {
+            v: 1,
+            group_id: self.record.group_id.clone().unwrap_or_default(),
+            epoch: Decimal(message.epoch().map_or(0, |epoch| epoch.0)),
+            after: self.record.log.prev.clone(),
+            accepted_at: self.accepted_at(),
+            frank,
+            payload: self.decision.payload(message.as_bytes()),
+        };
+        self.message(&content, Origin::Elsewhere)?;
+        metrics::counter!("causeway_messages_total", "lane" => "follower").increment(1);
+        Ok(())
+    }
+
+    fn commit_taken_in(
+        &mut self,
+        message: &MlsMessage,
+        external_proposals: &[MlsMessage],
+        access: &BTreeMap<MimiUri, AccessRecord>,
+    ) -> Result<(), Refusal> {
+        self.learn_group(message)?;
+        let epoch = message.epoch().map_or(0, |epoch| epoch.0);
+        let mut entry = Entry::new(HandshakeKind::Commit, epoch, message.as_bytes().to_vec());
+        if !external_proposals.is_empty() {
+            entry.external_proposals = Some(
+                external_proposals
+                    .iter()
+                    .flat_map(|m| m.as_bytes().iter().copied())
+                    .collect(),
+            );
+        }
+        let event_id = self.handshake(&entry)?;
+        let pos = self.feed(Some(&event_id), Audience::All, FeedKind::Commit)?;
+        self.record.epoch = self.record.epoch.max(epoch.saturating_add(1));
+        // The hub takes no commit that leaves out an accepted leave, so those who were leaving are gone now.
+        for user in std::mem::take(&mut self.record.leaving) {
+            self.dismiss(&user, access.get(&user).cloned(), pos.saturating_add(1))?;
+            self.leave_portal(&user)?;
+        }
+        Ok(())
+    }
+
+    fn welcome_taken_in(
+        &mut self,
+        message: &MlsMessage,
+        tree: &RatchetTreeOption,
+        clients: &BTreeSet<MimiUri>,
+    ) -> Result<(), Refusal> {
+        let users: BTreeSet<MimiUri> = clients.iter().filter_map(MimiUri::client_user).collect();
+        if users.is_empty() {
+            // For nobody here: taken, so that the hub doesn't try for ever, and not kept.
+            metrics::counter!("causeway_welcomes_unknown_total").increment(1);
+            tracing::warn!(room = %self.record.room.as_str(), "a Welcome for no KeyPackage of this provider");
+            return Ok(());
+        }
+        let mut entry = Entry::new(
+            HandshakeKind::Welcome,
+            self.record.epoch,
+            message.as_bytes().to_vec(),
+        );
+        entry.ratchet_tree = Some(tree.to_bytes());
+        let event_id = self.handshake(&entry)?;
+        let pos = self.feed(Some(&event_id), Audience::Users(users.clone()), FeedKind::Welcome)?;
+        for user in users {
+            if !self.record.local_users.contains(&user) {
+                self.admit(&user, pos)?;
+                self.want_portal(&user)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For each Welcome, by its place in the body: this provider's clients that it is for.
+async fn welcomed_clients(
+    env: &Env,
+    messages: &[FanoutMessage],
+) -> Result<BTreeMap<usize, BTreeSet<MimiUri>>, Refusal> {
+    let mut found = BTreeMap::new();
+    for (index, message) in messages.iter().enumerate() {
+        let Some(welcome) = message.message().welcome() else {
+            continue;
+        };
+        found.insert(index, clients_of(env, &welcome).await?);
+    }
+    Ok(found)
+}
+
+async fn clients_of(env: &Env, welcome: &Welcome) -> Result<BTreeSet<MimiUri>, Refusal> {
+    let mut clients = BTreeSet::new();
+    for reference in welcome.key_package_refs() {
+        let known: Option<KeyPackageRefRecord> = read(
+            env.store.as_ref(),
+            Space::KeyPackageRef,
+            &local_ref_key(reference),
+        )
+        .await?;
+        clients.extend(known.map(|known| known.client));
+    }
+    Ok(clients)
+}
+
+fn is_self_remove(message: &MlsMessage) -> bool {
+    message.public_message().is_some_and(
+        |public| matches!(public.content, Content::Proposal(p) if matches!(*p, Proposal::SelfRemove)),
+    )
+}

@@ -1,0 +1,323 @@
+//! The scribe: writes what a room decided, on a copy of its record.
+//!
+//! A decision that fails half-way leaves the record in memory as it was; [`Scribe::finish`] hands the new one over.
+
+use bytes::Bytes;
+use event_graph::Pdu;
+use mimi_wire::uri::{Domain, MimiUri};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use store::Space;
+
+use super::graph;
+use crate::carrier::{self, Decimal, Handshake, HandshakeKind, Octets, Payload, SubmissionState};
+use crate::command::{Reply, RequestContext};
+use crate::decision::Decision;
+use crate::engine::Env;
+use crate::outbox::{Destination, OutboxBody};
+use crate::owner::UriKey;
+use crate::records::{
+    AccessRecord, Audience, FeedKind, FeedRecord, OutboxRecord, RoomRecord, SnapshotPlace, access_key,
+    feed_key, key,
+};
+use crate::refusal::Refusal;
+
+/// Snapshots up to this size are records; larger ones are blobs.
+const INLINE_SNAPSHOT: usize = 60 * 1024;
+
+pub(super) struct Scribe<'a> {
+    pub(super) env: &'a Env,
+    ctx: &'a RequestContext,
+    pub(super) record: RoomRecord,
+    pub(super) decision: Decision,
+    /// Acceptance time of what is being written: never earlier than anything before it.
+    pub(super) at: u64,
+}
+
+/// What goes into a handshake entry besides the log's own fields.
+pub(super) struct Entry {
+    pub(super) kind: HandshakeKind,
+    pub(super) epoch: u64,
+    pub(super) payload: Vec<u8>,
+    pub(super) welcome: Option<Vec<u8>>,
+    pub(super) group_info: Option<Vec<u8>>,
+    pub(super) ratchet_tree: Option<Vec<u8>>,
+    pub(super) external_proposals: Option<Vec<u8>>,
+}
+
+impl Entry {
+    pub(super) fn new(kind: HandshakeKind, epoch: u64, payload: Vec<u8>) -> Self {
+        Self {
+            kind,
+            epoch,
+            payload,
+            welcome: None,
+            group_info: None,
+            ratchet_tree: None,
+            external_proposals: None,
+        }
+    }
+}
+
+impl<'a> Scribe<'a> {
+    pub(super) fn new(env: &'a Env, ctx: &'a RequestContext, record: RoomRecord) -> Self {
+        let at = env.clock.now_ms().max(record.graph.newest_ts);
+        Self {
+            env,
+            ctx,
+            record,
+            decision: Decision::reply(Reply::Done),
+            at,
+        }
+    }
+
+    fn id(&self) -> UriKey {
+        UriKey::of(&self.record.room)
+    }
+
+    /// Writes an event of the graph.
+    pub(super) fn pdu(&mut self, pdu: &Pdu) -> Result<(), Refusal> {
+        let event_id = pdu.event_id().to_string();
+        self.record.graph.events = self.record.graph.events.saturating_add(1);
+        let place = key(&[&self.id().0, &self.record.graph.events.to_be_bytes()]);
+        self.decision.put_bytes(
+            Space::Event,
+            event_id.clone().into_bytes(),
+            Bytes::copy_from_slice(pdu.as_bytes()),
+        );
+        self.decision.put(Space::Timeline, place, &event_id)?;
+        if let Some(state_key) = pdu.state_key() {
+            let place = key(&[
+                &self.id().0,
+                pdu.event_type().as_bytes(),
+                &[0],
+                state_key.as_bytes(),
+            ]);
+            self.decision.put(Space::StateKey, place, &event_id)?;
+        }
+        Ok(())
+    }
+
+    /// Makes and writes the next event; returns its id.
+    pub(super) fn event(
+        &mut self,
+        event_type: &str,
+        state_key: Option<&str>,
+        content: &impl Serialize,
+    ) -> Result<String, Refusal> {
+        let content = serde_json::to_value(content).map_err(Refusal::internal)?;
+        let pdu = graph::append(
+            self.env,
+            &mut self.record.graph,
+            event_type,
+            state_key,
+            content,
+            self.at,
+        )?;
+        self.pdu(&pdu)?;
+        Ok(pdu.event_id().to_string())
+    }
+
+    /// Appends an entry to the handshake log; returns its event's id.
+    pub(super) fn handshake(&mut self, entry: &Entry) -> Result<String, Refusal> {
+        let seq = self.record.log.seq.saturating_add(1);
+        let mut place =
+            |octets: &Option<Vec<u8>>| octets.as_ref().map(|octets| self.decision.payload(octets));
+        let welcome = place(&entry.welcome);
+        let group_info = place(&entry.group_info);
+        let ratchet_tree = place(&entry.ratchet_tree);
+        let external_proposals = place(&entry.external_proposals);
+        let payload = self.decision.payload(&entry.payload);
+        let mut content = Handshake {
+            v: 1,
+            term: Decimal(self.record.log.term),
+            seq: Decimal(seq),
+            prev: self.record.log.prev.clone(),
+            certificate: None,
+            kind: entry.kind,
+            group_id: self.record.group_id.clone().unwrap_or_default(),
+            epoch: Decimal(entry.epoch),
+            fork_id: None,
+            accepted_at: Decimal(self.at),
+            payload,
+            welcome,
+            group_info,
+            ratchet_tree,
+            external_proposals,
+        };
+        self.fit(&mut content);
+        let event_id = self.event(carrier::HANDSHAKE, None, &content)?;
+        self.decision.put(
+            Space::Handshake,
+            key(&[&self.id().0, &seq.to_be_bytes()]),
+            &event_id,
+        )?;
+        self.record.log.seq = seq;
+        self.record.log.prev = Some(event_id.clone());
+        Ok(event_id)
+    }
+
+    /// Each part may be small enough for an event and all of them together too large: then the largest go by hash.
+    fn fit(&mut self, content: &mut Handshake) {
+        let mut parts: Vec<&mut Payload> = [
+            Some(&mut content.payload),
+            content.welcome.as_mut(),
+            content.group_info.as_mut(),
+            content.ratchet_tree.as_mut(),
+            content.external_proposals.as_mut(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        parts.sort_by_key(|part| std::cmp::Reverse(inline_size(part)));
+        let mut total: usize = parts.iter().map(|part| inline_size(part)).sum();
+        for part in parts {
+            if total <= carrier::INLINE_LIMIT {
+                return;
+            }
+            if let Payload::Inline { data: Octets(octets) } = part {
+                let octets = std::mem::take(octets);
+                total = total.saturating_sub(octets.len());
+                let size = u32::try_from(octets.len()).unwrap_or(u32::MAX);
+                *part = Payload::ByHash {
+                    sha256: carrier::Sha256Hash::of(&octets),
+                    size,
+                };
+                self.decision.blobs.push(octets.into());
+            }
+        }
+    }
+
+    /// Appends to the feed of this provider's users; returns the position.
+    pub(super) fn feed(
+        &mut self,
+        event_id: Option<&str>,
+        audience: Audience,
+        item: FeedKind,
+    ) -> Result<u64, Refusal> {
+        let pos = self.record.feed_next;
+        let record = FeedRecord {
+            at: self.at,
+            event_id: event_id.map(str::to_owned),
+            audience,
+            item,
+        };
+        self.decision
+            .put(Space::Feed, feed_key(self.id(), pos), &record)?;
+        self.record.feed_next = pos.saturating_add(1);
+        self.decision.feed = Some((self.record.room.clone(), self.record.feed_next));
+        Ok(pos)
+    }
+
+    /// A feed entry that tells a user how a submission stands.
+    pub(super) fn status(
+        &mut self,
+        user: &MimiUri,
+        id: &str,
+        status: SubmissionState,
+    ) -> Result<(), Refusal> {
+        let audience = Audience::Users(BTreeSet::from([user.clone()]));
+        self.feed(
+            None,
+            audience,
+            FeedKind::Status {
+                id: id.to_owned(),
+                status,
+            },
+        )
+        .map(drop)
+    }
+
+    /// Opens the feed to a user from a position on.
+    pub(super) fn admit(&mut self, user: &MimiUri, first: u64) -> Result<(), Refusal> {
+        self.record.local_users.insert(user.clone());
+        self.access(user, first, None)
+    }
+
+    /// Closes the feed to a user at a position.
+    pub(super) fn dismiss(
+        &mut self,
+        user: &MimiUri,
+        access: Option<AccessRecord>,
+        end: u64,
+    ) -> Result<(), Refusal> {
+        self.record.local_users.remove(user);
+        self.record.leaving.remove(user);
+        self.access(user, access.map_or(1, |access| access.first), Some(end))
+    }
+
+    fn access(&mut self, user: &MimiUri, first: u64, end: Option<u64>) -> Result<(), Refusal> {
+        let access = AccessRecord {
+            room: self.record.room.clone(),
+            first,
+            end,
+        };
+        self.decision
+            .put(Space::FeedAccess, access_key(user, self.id()), &access)
+    }
+
+    /// Queues octets for a provider's notify endpoint.
+    pub(super) fn notify(&mut self, provider: &Domain, octets: &[u8]) -> Result<(), Refusal> {
+        let payload = self.decision.payload(octets);
+        self.queue(
+            Destination::Provider(provider.clone()),
+            OutboxBody::Notify,
+            Some(payload),
+        )
+    }
+
+    /// Queues an outbox entry.
+    pub(super) fn queue(
+        &mut self,
+        destination: Destination,
+        body: OutboxBody,
+        octets: Option<Payload>,
+    ) -> Result<(), Refusal> {
+        let seq = self
+            .record
+            .outbox_next
+            .entry(destination.to_string())
+            .or_insert(1);
+        let record = OutboxRecord {
+            destination,
+            room: self.record.room.as_str().to_owned(),
+            seq: *seq,
+            request_id: self.ctx.request_id.clone(),
+            queued_at: self.at,
+            octets,
+            body,
+        };
+        *seq = seq.saturating_add(1);
+        Env::queue(&mut self.decision, &record)
+    }
+
+    /// Takes the group's snapshot into the batch.
+    pub(super) fn snapshot(&mut self, group: &delivery_service::Group) -> Result<(), Refusal> {
+        let bytes = group.snapshot().map_err(Refusal::internal)?;
+        self.record.epoch = group.epoch().0;
+        if bytes.len() <= INLINE_SNAPSHOT {
+            self.record.snapshot = Some(SnapshotPlace::Inline);
+            self.decision
+                .put_bytes(Space::Snapshot, self.id().0.to_vec(), bytes);
+        } else {
+            self.record.snapshot = Some(SnapshotPlace::Blob(carrier::Sha256Hash::of(&bytes)));
+            self.decision.blobs.push(bytes.into());
+        }
+        Ok(())
+    }
+
+    /// The decision with the new record in it, and the record.
+    pub(super) fn finish(mut self, reply: Reply) -> Result<(Decision, RoomRecord), Refusal> {
+        self.decision
+            .put(Space::Room, self.id().0.to_vec(), &self.record)?;
+        self.decision.reply = reply;
+        Ok((self.decision, self.record))
+    }
+}
+
+fn inline_size(payload: &Payload) -> usize {
+    match payload {
+        Payload::Inline { data } => data.0.len(),
+        Payload::ByHash { .. } => 0,
+    }
+}

@@ -1,0 +1,285 @@
+//! Handshakes at the hub: judged once, recorded, sent around.
+
+use delivery_service::{Judged, JudgedCommit, JudgedProposals, UpdateRefusal};
+use mimi_wire::codec::{Decode as _, Encode as _, UnixMillis};
+use mimi_wire::mls::{MlsMessage, Welcome};
+use mimi_wire::protocol::{
+    BundleBody, FanoutMessage, HandshakeBundle, RatchetTreeOption, UpdateOutcome, UpdateRoomResponse,
+};
+use mimi_wire::uri::{Domain, MimiUri};
+use std::collections::{BTreeMap, BTreeSet};
+use store::Space;
+
+use super::RoomState;
+use super::scribe::{Entry, Scribe};
+use crate::carrier::{HandshakeKind, Octets};
+use crate::command::{Actor, Reply, RequestContext};
+use crate::decision::Decision;
+use crate::engine::Env;
+use crate::records::{
+    AccessRecord, Audience, FeedKind, KeyPackageRefRecord, OutcomeRecord, access_key, outcome_key, read,
+    room_ref_key,
+};
+use crate::refusal::Refusal;
+
+impl RoomState {
+    /// `POST update` (protocol-06 section 5.3).
+    pub(super) async fn update(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        actor: &Actor,
+        octets: &[u8],
+    ) -> Result<Decision, Refusal> {
+        let remembered = outcome_key(self.id(), &actor.name(), octets);
+        if let Some(outcome) = read::<OutcomeRecord>(env.store.as_ref(), Space::Outcome, &remembered).await? {
+            let response = UpdateRoomResponse::from_bytes(&outcome.response.0).map_err(Refusal::internal)?;
+            return Ok(Decision::reply(Reply::Update(response)));
+        }
+        let bundle =
+            HandshakeBundle::from_bytes(octets).map_err(|e| Refusal::malformed("handshake bundle", e))?;
+        let group = self.hub_group()?;
+        let mut scribe = Scribe::new(env, ctx, self.known()?.clone());
+        let judged = match group.judge(&env.keys.hub, &actor.provider(), &bundle, scribe.at) {
+            Ok(judged) => judged,
+            Err(refusal) => return Ok(refused(&refusal, ctx)),
+        };
+        let response = UpdateRoomResponse {
+            error_description: String::new(),
+            outcome: UpdateOutcome::Success {
+                accepted_timestamp: UnixMillis(scribe.at),
+            },
+        };
+        match judged {
+            Judged::Commit(commit) => {
+                if let Some(refusal) = self.unclaimed(env, &commit).await? {
+                    return Ok(Decision::reply(Reply::Update(refusal)));
+                }
+                let access = self.access_of_leaving(env, &commit).await?;
+                self.commit(&mut scribe, &bundle, *commit, access)?;
+            }
+            Judged::Proposals(proposals) => self.proposals(&mut scribe, proposals)?,
+        }
+        let outcome = OutcomeRecord {
+            at: scribe.at,
+            response: Octets(response.to_bytes()),
+        };
+        scribe.decision.put(Space::Outcome, remembered, &outcome)?;
+        let (decision, record) = scribe.finish(Reply::Update(response))?;
+        self.record = Some(record);
+        Ok(decision)
+    }
+
+    /// A commit may add only clients whose KeyPackages were handed out through this hub for this room: nobody else
+    /// can say that a KeyPackage is its user's.
+    async fn unclaimed(
+        &self,
+        env: &Env,
+        commit: &JudgedCommit,
+    ) -> Result<Option<UpdateRoomResponse>, Refusal> {
+        for added in &commit.added {
+            let Some(reference) = &added.key_package else {
+                continue;
+            };
+            let place = room_ref_key(self.id(), reference);
+            let claimed: Option<KeyPackageRefRecord> =
+                read(env.store.as_ref(), Space::KeyPackageRef, &place).await?;
+            let known = claimed.is_some_and(|claimed| {
+                claimed.client == *added.client.uri()
+                    && claimed.provider == added.client.uri().domain().as_str()
+            });
+            if !known {
+                metrics::counter!("causeway_updates_refused_total", "reason" => "unclaimed_key_package")
+                    .increment(1);
+                let why = format!(
+                    "the KeyPackage of {} was not fetched through this hub",
+                    added.client.uri().as_str()
+                );
+                return Ok(Some(UpdateRoomResponse {
+                    error_description: why,
+                    outcome: UpdateOutcome::NotAllowed,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn access_of_leaving(
+        &self,
+        env: &Env,
+        commit: &JudgedCommit,
+    ) -> Result<BTreeMap<MimiUri, AccessRecord>, Refusal> {
+        let mut access = BTreeMap::new();
+        for user in leaving_users(env, commit) {
+            let place = access_key(&user, self.id());
+            if let Some(record) = read(env.store.as_ref(), Space::FeedAccess, &place).await? {
+                access.insert(user, record);
+            }
+        }
+        Ok(access)
+    }
+
+    fn commit(
+        &mut self,
+        scribe: &mut Scribe<'_>,
+        bundle: &HandshakeBundle,
+        commit: JudgedCommit,
+        mut access: BTreeMap<MimiUri, AccessRecord>,
+    ) -> Result<(), Refusal> {
+        let env = scribe.env;
+        let own = env.config.provider.clone();
+        let message = bundle.proposal_or_commit().clone();
+        let BundleBody::Commit {
+            welcome,
+            ratchet_tree_option,
+            ..
+        } = bundle.body()
+        else {
+            return Err(Refusal::internal("a commit was judged in a bundle without one"));
+        };
+        let added: Vec<MimiUri> = commit
+            .added
+            .iter()
+            .filter(|added| added.key_package.is_some())
+            .map(|added| added.client.uri().clone())
+            .collect();
+        let joined: BTreeSet<MimiUri> = commit
+            .added
+            .iter()
+            .map(|added| added.client.user().clone())
+            .filter(|user| user.domain() == own)
+            .collect();
+        let left = leaving_users(env, &commit);
+        let providers_before = commit.providers_before.clone();
+        let stapled = commit.external_proposals.clone();
+        let previous_epoch = commit.previous_epoch.0;
+
+        let group = self.group.as_mut().ok_or(Refusal::Unknown { what: "room" })?;
+        // From here on the group in memory is ahead of the store; a failure drops it (see the worker).
+        group
+            .apply(Judged::Commit(Box::new(commit)))
+            .map_err(Refusal::internal)?;
+
+        let mut entry = Entry::new(HandshakeKind::Commit, previous_epoch, message.as_bytes().to_vec());
+        entry.welcome = welcome
+            .as_ref()
+            .map(|welcome| MlsMessage::from(welcome).as_bytes().to_vec());
+        entry.ratchet_tree = welcome.as_ref().map(|_| ratchet_tree_option.to_bytes());
+        entry.group_info = Some(group.group_info().to_vec());
+        entry.external_proposals = (!stapled.is_empty()).then(|| concat(&stapled));
+        let event_id = scribe.handshake(&entry)?;
+        scribe.participants(group)?;
+
+        let commit_pos = scribe.feed(Some(&event_id), Audience::All, FeedKind::Commit)?;
+        let welcomed: BTreeSet<MimiUri> = added
+            .iter()
+            .filter(|client| client.domain() == own)
+            .filter_map(MimiUri::client_user)
+            .collect();
+        if !welcomed.is_empty() {
+            scribe.feed(Some(&event_id), Audience::Users(welcomed), FeedKind::Welcome)?;
+        }
+        for user in &joined {
+            if !scribe.record.local_users.contains(user) {
+                // The newcomer's feed starts with its Welcome, or after its own external commit.
+                scribe.admit(user, commit_pos.saturating_add(1))?;
+                scribe.want_portal(user)?;
+            }
+        }
+        for user in &left {
+            scribe.dismiss(user, access.remove(user), commit_pos.saturating_add(1))?;
+            scribe.leave_portal(user)?;
+        }
+
+        let fanout =
+            FanoutMessage::commit(UnixMillis(scribe.at), message, stapled).map_err(Refusal::internal)?;
+        scribe.fan_out(&providers_before, &fanout)?;
+        if let Some(welcome) = welcome {
+            scribe.welcome(welcome, ratchet_tree_option, &added)?;
+        }
+        scribe.snapshot(group)?;
+        metrics::counter!("causeway_handshakes_total", "kind" => "commit").increment(1);
+        Ok(())
+    }
+
+    fn proposals(&mut self, scribe: &mut Scribe<'_>, judged: JudgedProposals) -> Result<(), Refusal> {
+        let messages: Vec<MlsMessage> = judged.proposals.iter().map(|p| p.message().clone()).collect();
+        let providers = judged.providers_before.clone();
+        let epoch = judged.epoch.0;
+        let group = self.group.as_mut().ok_or(Refusal::Unknown { what: "room" })?;
+        group
+            .apply(Judged::Proposals(judged))
+            .map_err(Refusal::internal)?;
+        if !messages.is_empty() {
+            let entry = Entry::new(HandshakeKind::Proposals, epoch, concat(&messages));
+            let event_id = scribe.handshake(&entry)?;
+            scribe.feed(Some(&event_id), Audience::All, FeedKind::Proposals)?;
+            let mut rest = messages.into_iter();
+            if let Some(first) = rest.next() {
+                let fanout = FanoutMessage::proposals(UnixMillis(scribe.at), first, rest.collect())
+                    .map_err(Refusal::internal)?;
+                scribe.fan_out(&providers, &fanout)?;
+            }
+        }
+        scribe.participants(group)?;
+        scribe.snapshot(group)?;
+        metrics::counter!("causeway_handshakes_total", "kind" => "proposals").increment(1);
+        Ok(())
+    }
+}
+
+impl Scribe<'_> {
+    /// To every provider but this one.
+    pub(super) fn fan_out(
+        &mut self,
+        providers: &BTreeSet<Domain>,
+        message: &FanoutMessage,
+    ) -> Result<(), Refusal> {
+        let octets = message.to_bytes();
+        for provider in providers.iter().filter(|p| **p != self.env.config.provider) {
+            self.notify(provider, &octets)?;
+        }
+        Ok(())
+    }
+
+    /// The Welcome goes only to the providers of the clients it is for.
+    fn welcome(
+        &mut self,
+        welcome: &Welcome,
+        tree: &RatchetTreeOption,
+        added: &[MimiUri],
+    ) -> Result<(), Refusal> {
+        let providers: BTreeSet<Domain> = added.iter().map(MimiUri::domain).collect();
+        let message = FanoutMessage::welcome(UnixMillis(self.at), welcome, tree.clone());
+        self.fan_out(&providers, &message)
+    }
+}
+
+/// Users of this provider whom the commit takes out of the list.
+fn leaving_users(env: &Env, commit: &JudgedCommit) -> Vec<MimiUri> {
+    commit
+        .participants
+        .iter()
+        .filter(|change| change.to.0 <= 1 && change.user.domain() == env.config.provider)
+        .map(|change| change.user.clone())
+        .collect()
+}
+
+fn concat(messages: &[MlsMessage]) -> Vec<u8> {
+    messages
+        .iter()
+        .flat_map(|message| message.as_bytes().iter().copied())
+        .collect()
+}
+
+fn refused(refusal: &UpdateRefusal, ctx: &RequestContext) -> Decision {
+    let reason = match refusal {
+        UpdateRefusal::WrongEpoch { .. } => "wrong_epoch",
+        UpdateRefusal::NotAllowed { .. } => "not_allowed",
+        UpdateRefusal::InvalidProposal { .. } => "invalid_proposal",
+        _ => "malformed",
+    };
+    metrics::counter!("causeway_updates_refused_total", "reason" => reason).increment(1);
+    tracing::info!(request_id = %ctx.request_id, %refusal, "update refused");
+    Decision::reply(Reply::Update(refusal.to_response()))
+}

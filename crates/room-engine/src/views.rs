@@ -1,0 +1,186 @@
+//! What readers of the engine get: copies, no handles into its memory.
+
+use mimi_wire::uri::{Domain, MimiUri};
+use serde::Serialize;
+
+use crate::carrier::SubmissionState;
+use crate::command::ClientActor;
+
+/// A room as an operator or a face sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RoomView {
+    /// The room URI.
+    pub room: MimiUri,
+    /// Its hub.
+    pub hub: Domain,
+    /// Whether this provider is the hub.
+    pub is_hub: bool,
+    /// Name, where known.
+    pub name: Option<String>,
+    /// MLS group id, once known.
+    pub group_id: Option<Vec<u8>>,
+    /// Newest epoch known here.
+    pub epoch: u64,
+    /// Matrix room id of the graph.
+    pub graph: String,
+    /// Room version of the graph.
+    pub room_version: String,
+    /// Events in the graph.
+    pub events: u64,
+    /// Its forward extremities.
+    pub heads: Vec<String>,
+    /// Entries of the handshake log.
+    pub log_entries: u64,
+    /// Matrix room id of the portal, where there is one.
+    pub portal: Option<String>,
+    /// Participants with their roles; at a follower only this provider's own (role unknown: none).
+    pub participants: Vec<(MimiUri, Option<u32>)>,
+    /// Position after the newest feed entry.
+    pub feed_next: u64,
+}
+
+/// A room as one of its users may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRoom {
+    /// The room.
+    pub view: RoomView,
+    /// First feed position that the user may read.
+    pub first: u64,
+    /// Position after the last that the user may read.
+    pub next: u64,
+    /// Whether the user still takes part.
+    pub joined: bool,
+}
+
+/// A page of a room's feed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedPage {
+    /// Entries in order.
+    pub entries: Vec<FeedEntry>,
+    /// Where to go on.
+    pub next: u64,
+}
+
+/// An entry of a room's feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedEntry {
+    /// Its position.
+    pub pos: u64,
+    /// The hub's acceptance time, Unix ms.
+    pub at: u64,
+    /// The carrier event.
+    pub event_id: Option<String>,
+    /// What it is.
+    pub item: FeedItem,
+}
+
+/// What a feed entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedItem {
+    /// A Welcome for one of the reader's clients.
+    Welcome {
+        /// MLSMessage.
+        message: Vec<u8>,
+        /// TLS RatchetTreeOption.
+        ratchet_tree: Vec<u8>,
+    },
+    /// An accepted commit.
+    Commit {
+        /// MLSMessage.
+        message: Vec<u8>,
+        /// The hub's proposals for the new epoch (MLSMessages).
+        external_proposals: Vec<Vec<u8>>,
+    },
+    /// Accepted proposals (MLSMessages).
+    Proposals {
+        /// An atomic list.
+        messages: Vec<Vec<u8>>,
+    },
+    /// An application message.
+    Message {
+        /// MLSMessage.
+        message: Vec<u8>,
+        /// TLS Frank.
+        frank: Option<Vec<u8>>,
+    },
+    /// How a submission of the reader's stands.
+    Status {
+        /// The client's id of it.
+        id: String,
+        /// Where it stands.
+        state: SubmissionState,
+    },
+}
+
+/// A new session. Debug hides the token.
+#[derive(Clone)]
+pub struct Session {
+    /// The bearer token; only its hash is stored.
+    pub token: String,
+    /// Whose it is.
+    pub who: ClientActor,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("who", &self.who)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a sign-in ended.
+#[derive(Clone, Debug)]
+pub enum SignIn {
+    /// Signed in.
+    Session(Session),
+    /// The device has to repeat this nonce to the bot first.
+    Challenge {
+        /// What to repeat.
+        nonce: String,
+    },
+}
+
+/// An account of this provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccountView {
+    /// The user URI.
+    pub user: MimiUri,
+    /// Whether it signs in with a local token (otherwise through Matrix).
+    pub local: bool,
+    /// Unix ms.
+    pub created_at: u64,
+    /// Devices it has signed in with.
+    pub devices: usize,
+}
+
+/// A device of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// The client URI.
+    pub client: MimiUri,
+    /// First sign-in, Unix ms.
+    pub created_at: u64,
+    /// Its KeyPackages.
+    pub stock: KeyPackageStock,
+}
+
+/// KeyPackages in stock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KeyPackageStock {
+    /// One-time, unexpired.
+    pub available: u32,
+    /// Whether a last-resort KeyPackage is there.
+    pub last_resort: bool,
+}
+
+/// A destination's queue, for operators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueueView {
+    /// Whom for.
+    pub destination: crate::outbox::Destination,
+    /// Entries waiting (counted up to a bound).
+    pub waiting: usize,
+    /// Time of the oldest, Unix ms.
+    pub oldest: Option<u64>,
+}
