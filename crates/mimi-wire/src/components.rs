@@ -1,7 +1,7 @@
 //! Component identifiers, and the data of the components that MIMI rooms keep in the application data
 //! dictionary of their group (draft-ietf-mimi-protocol-06 section 7, draft-ietf-mls-extensions-10).
 //!
-//! The room policy components are not here.
+//! The room policy components are in [`crate::policy`].
 
 mod dictionary;
 mod ids;

@@ -12,6 +12,7 @@
 //! | [`protocol`] | the bodies of the provider endpoints | draft-ietf-mimi-protocol-06 section 5 |
 //! | [`components`] | component identifiers and the data of MIMI's own components | section 7 |
 //! | [`directory`] | `/.well-known/mimi-protocol-directory` | section 5.1 |
+//! | [`policy`] | room policy: components, presets, authorization | draft-ietf-mimi-room-policy-04 |
 //! | [`labels`] | octets that are signed, sealed to or hashed under a label | RFC 9420 section 5 |
 //!
 //! Where the drafts contradict themselves, the choice made is in `docs/decisions/0001-mimi-wire-ambiguities.md`.
@@ -21,6 +22,7 @@ pub mod components;
 pub mod directory;
 pub mod labels;
 pub mod mls;
+pub mod policy;
 pub mod protocol;
 pub mod uri;
 

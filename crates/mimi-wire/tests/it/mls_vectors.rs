@@ -24,7 +24,9 @@ fn exact<T: Encode + Decode>(bytes: &[u8]) -> T {
 
 #[test]
 fn vector_headers() {
-    let Some(vectors) = json("mls/test-vectors/deserialization.json") else { return };
+    let Some(vectors) = json("mls/test-vectors/deserialization.json") else {
+        return;
+    };
     for vector in vectors.as_array().unwrap() {
         let header = octets(&vector["vlbytes_header"]);
         let length = usize::try_from(vector["length"].as_u64().unwrap()).unwrap();
@@ -37,7 +39,9 @@ fn vector_headers() {
 
 #[test]
 fn messages() {
-    let Some(vectors) = json("mls/test-vectors/messages.json") else { return };
+    let Some(vectors) = json("mls/test-vectors/messages.json") else {
+        return;
+    };
     for vector in vectors.as_array().unwrap() {
         let message = |name: &str| exact::<MlsMessage>(&octets(&vector[name]));
 
@@ -66,22 +70,37 @@ fn messages() {
         exact::<Vec<Extension>>(&octets(&vector["group_context_extensions_proposal"]));
         exact::<Commit>(&octets(&vector["commit"]));
 
-        assert_eq!(message("public_message_application").content_type(), Some(ContentType::Application));
+        assert_eq!(
+            message("public_message_application").content_type(),
+            Some(ContentType::Application)
+        );
         assert!(message("public_message_proposal").is_handshake(ContentType::Proposal));
         assert!(message("public_message_commit").is_handshake(ContentType::Commit));
-        assert_eq!(message("private_message").wire_format(), WireFormat::PrivateMessage);
+        assert_eq!(
+            message("private_message").wire_format(),
+            WireFormat::PrivateMessage
+        );
     }
 }
 
 #[test]
 fn message_protection() {
-    let Some(vectors) = json("mls/test-vectors/message-protection.json") else { return };
+    let Some(vectors) = json("mls/test-vectors/message-protection.json") else {
+        return;
+    };
     for vector in vectors.as_array().unwrap() {
-        for name in
-            ["proposal_priv", "proposal_pub", "commit_priv", "commit_pub", "application_priv"]
-        {
+        for name in [
+            "proposal_priv",
+            "proposal_pub",
+            "commit_priv",
+            "commit_pub",
+            "application_priv",
+        ] {
             let message = exact::<MlsMessage>(&octets(&vector[name]));
-            assert_eq!(message.group_id().unwrap().as_bytes(), octets(&vector["group_id"]));
+            assert_eq!(
+                message.group_id().unwrap().as_bytes(),
+                octets(&vector["group_id"])
+            );
             assert_eq!(message.epoch().unwrap().0, vector["epoch"].as_u64().unwrap());
             if let Some(PublicMessage { content, .. }) = message.public_message() {
                 let (expected, inner) = match content {
@@ -97,13 +116,18 @@ fn message_protection() {
 
 #[test]
 fn reference_hashes() {
-    let Some(vectors) = json("mls/test-vectors/crypto-basics.json") else { return };
+    let Some(vectors) = json("mls/test-vectors/crypto-basics.json") else {
+        return;
+    };
     for vector in vectors.as_array().unwrap() {
         let suite = mimi_wire::mls::CipherSuite(vector["cipher_suite"].as_u64().unwrap().try_into().unwrap());
         let hash: HashAlgorithm = suite.hash().unwrap();
         let case = &vector["ref_hash"];
         let label = case["label"].as_str().unwrap();
-        assert_eq!(labels::ref_hash(hash, label, &octets(&case["value"])), octets(&case["out"]));
+        assert_eq!(
+            labels::ref_hash(hash, label, &octets(&case["value"])),
+            octets(&case["out"])
+        );
     }
 }
 
@@ -117,10 +141,19 @@ fn passive_clients() {
     ] {
         let Some(vectors) = json(file) else { return };
         for vector in vectors.as_array().unwrap() {
-            let key_package = exact::<MlsMessage>(&octets(&vector["key_package"])).key_package().unwrap();
-            let welcome = exact::<MlsMessage>(&octets(&vector["welcome"])).welcome().unwrap();
+            let key_package = exact::<MlsMessage>(&octets(&vector["key_package"]))
+                .key_package()
+                .unwrap();
+            let welcome = exact::<MlsMessage>(&octets(&vector["welcome"]))
+                .welcome()
+                .unwrap();
             // The Welcome names the KeyPackage by its reference.
-            assert!(welcome.key_package_refs().contains(&key_package.reference().unwrap()), "{file}");
+            assert!(
+                welcome
+                    .key_package_refs()
+                    .contains(&key_package.reference().unwrap()),
+                "{file}"
+            );
             for epoch in vector["epochs"].as_array().unwrap() {
                 let commit = exact::<MlsMessage>(&octets(&epoch["commit"]));
                 let proposals: Vec<_> = epoch["proposals"]
@@ -129,13 +162,18 @@ fn passive_clients() {
                     .iter()
                     .map(|p| exact::<MlsMessage>(&octets(p)))
                     .collect();
-                let Some(PublicMessage { content: Content::Commit(commit), .. }) = commit.public_message()
+                let Some(PublicMessage {
+                    content: Content::Commit(commit),
+                    ..
+                }) = commit.public_message()
                 else {
                     continue;
                 };
                 // Every proposal a commit names is one of those that came before it.
-                let known: Vec<_> =
-                    proposals.iter().filter_map(|p| p.proposal_ref(welcome.cipher_suite())).collect();
+                let known: Vec<_> = proposals
+                    .iter()
+                    .filter_map(|p| p.proposal_ref(welcome.cipher_suite()))
+                    .collect();
                 for named in &commit.proposals {
                     if let mimi_wire::mls::ProposalOrRef::Reference(reference) = named {
                         assert!(known.contains(reference), "{file}");

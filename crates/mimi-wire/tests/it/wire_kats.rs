@@ -18,7 +18,9 @@ fn uri(text: &str) -> MimiUri {
 
 /// Runs the vectors of one struct; `expected` names the value of each that must be accepted.
 fn check<T: Encode + Decode + PartialEq + std::fmt::Debug>(kind: &str, expected: &[(&str, T)]) {
-    let Some(vectors) = json("mimi/wire/wire-kats.json") else { return };
+    let Some(vectors) = json("mimi/wire/wire-kats.json") else {
+        return;
+    };
     let mut accepted = 0;
     for vector in vectors[kind].as_array().unwrap() {
         let name = vector["name"].as_str().unwrap();
@@ -37,19 +39,37 @@ fn check<T: Encode + Decode + PartialEq + std::fmt::Debug>(kind: &str, expected:
 
 #[test]
 fn participant_list_updates() {
-    let a = UserRolePair { user: uri("mimi://h/u/a"), role_index: RoleIndex(2) };
-    let change = UserIndexRolePair { user_index: 0, role_index: RoleIndex(3) };
+    let a = UserRolePair {
+        user: uri("mimi://h/u/a"),
+        role_index: RoleIndex(2),
+    };
+    let change = UserIndexRolePair {
+        user_index: 0,
+        role_index: RoleIndex(3),
+    };
     check(
         "participant_list_update",
         &[
             (
                 "add_role2",
-                ParticipantListUpdate { added_participants: vec![a], ..Default::default() },
+                ParticipantListUpdate {
+                    added_participants: vec![a],
+                    ..Default::default()
+                },
             ),
-            ("remove_index0", ParticipantListUpdate { removed_indices: vec![0], ..Default::default() }),
+            (
+                "remove_index0",
+                ParticipantListUpdate {
+                    removed_indices: vec![0],
+                    ..Default::default()
+                },
+            ),
             (
                 "set_role_index0_role3",
-                ParticipantListUpdate { changed_role_participants: vec![change], ..Default::default() },
+                ParticipantListUpdate {
+                    changed_role_participants: vec![change],
+                    ..Default::default()
+                },
             ),
         ],
     );
@@ -61,9 +81,20 @@ fn submit_message_responses() {
     check(
         "submit_message_response",
         &[
-            ("accepted_no_frank", SubmitMessageResponse::Accepted { accepted_timestamp, frank: None }),
+            (
+                "accepted_no_frank",
+                SubmitMessageResponse::Accepted {
+                    accepted_timestamp,
+                    frank: None,
+                },
+            ),
             ("not_allowed", SubmitMessageResponse::NotAllowed),
-            ("epoch_too_old_42", SubmitMessageResponse::EpochTooOld { current_epoch: Epoch(42) }),
+            (
+                "epoch_too_old_42",
+                SubmitMessageResponse::EpochTooOld {
+                    current_epoch: Epoch(42),
+                },
+            ),
         ],
     );
 }
@@ -84,7 +115,10 @@ fn consent_entries() {
 #[test]
 fn key_material_responses() {
     let bob = uri("mimi://b.example/u/bob");
-    let client = ClientKeyMaterial { client_uri: bob.clone(), material: ClientMaterial::KeyMaterialExhausted };
+    let client = ClientKeyMaterial {
+        client_uri: bob.clone(),
+        material: ClientMaterial::KeyMaterialExhausted,
+    };
     let response = KeyMaterialResponse {
         user_status: KeyMaterialUserCode::PartialSuccess,
         user_uri: bob,
