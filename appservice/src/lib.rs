@@ -2,9 +2,10 @@
 //!
 //! Causeway stands beside an unmodified homeserver as an application service. Inbound, [`routes()`] takes the
 //! homeserver's transactions and hands them to an [`Intake`], which makes them durable before the answer goes
-//! out. Outbound, [`Homeserver`] speaks the client-server API as the bot, and [`portal`] makes the rooms in which the
-//! homeserver's users meet a MIMI room; each in a way that a repeat after a crash changes nothing twice.
+//! out. Outbound, [`HomeserverTransport`] carries the outbox entries of a room's [`portal`] through the client-server
+//! API as the bot, each in a way that a repeat after a crash changes nothing twice.
 
+mod engine;
 pub mod events;
 pub mod ghost;
 pub mod homeserver;
@@ -12,11 +13,13 @@ pub mod matrix;
 pub mod portal;
 pub mod registration;
 pub mod routes;
+pub mod transport;
 
 pub use ghost::Ghost;
 pub use homeserver::{Homeserver, HomeserverError, HomeserverSettings};
 pub use registration::{Difference, Registration, RegistrationError, Secret};
 pub use routes::{AppserviceState, Intake, IntakeError, Lookup, routes};
+pub use transport::{HomeserverTransport, Portals};
 
 /// Local part of the bot, the application service's own user.
 pub const BOT_LOCALPART: &str = "_mimi";
