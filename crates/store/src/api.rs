@@ -57,7 +57,7 @@ pub trait Store: Send + Sync + 'static {
     /// Looks for damage. Findings are in the report; an error means the search itself could not be done.
     async fn verify(&self, depth: Verify) -> Result<VerifyReport, StoreError>;
 
-    /// Sizes and counters.
+    /// Sizes and counters. Walks over the names of all blobs.
     async fn stats(&self) -> Result<Stats, StoreError>;
 }
 

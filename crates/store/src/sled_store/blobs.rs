@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -21,6 +21,8 @@ pub(super) struct BlobDir {
     root: PathBuf,
     /// Puts share it; the collector takes it for each file, so that it never deletes what was just put again.
     collecting: RwLock<()>,
+    /// Directories whose own name this process has made durable, by the first byte of their blobs' hashes.
+    durable: [AtomicBool; 256],
     /// Makes names of unfinished files unique.
     unfinished: AtomicU64,
 }
@@ -36,6 +38,7 @@ impl BlobDir {
         Ok(BlobDir {
             root: root.to_owned(),
             collecting: RwLock::new(()),
+            durable: [const { AtomicBool::new(false) }; 256],
             unfinished: AtomicU64::new(0),
         })
     }
@@ -44,8 +47,7 @@ impl BlobDir {
         let _shared = self.collecting.read().unwrap_or_else(PoisonError::into_inner);
         let hash = BlobHash::of(bytes);
         let path = self.path(&hash);
-        let dir = path.parent().unwrap_or(&self.root);
-        create_dir(dir)?;
+        let dir = self.dir(&hash)?;
         if fs::read(&path).is_ok_and(|found| found == bytes) {
             // Young again for the collector.
             File::options()
@@ -69,7 +71,7 @@ impl BlobDir {
             })?;
         }
         // Also when the file was there: whoever wrote it may not have come this far.
-        sync_dir(dir)?;
+        sync_dir(&dir)?;
         Ok(hash)
     }
 
@@ -153,6 +155,22 @@ impl BlobDir {
             }
         }
         Ok((count, bytes))
+    }
+
+    /// The directory of a blob, which is there for good when this returns.
+    fn dir(&self, hash: &BlobHash) -> Result<PathBuf, StoreError> {
+        let [first, ..] = hash.as_bytes();
+        let dir = self.root.join(hex::encode([*first]));
+        let durable = self.durable.get(usize::from(*first));
+        if !durable.is_some_and(|durable| durable.load(Ordering::Acquire)) {
+            create_dir(&dir)?;
+            // Also when it was there: whoever created it may not have come to the sync.
+            sync_dir(&self.root)?;
+            if let Some(durable) = durable {
+                durable.store(true, Ordering::Release);
+            }
+        }
+        Ok(dir)
     }
 
     fn path(&self, hash: &BlobHash) -> PathBuf {

@@ -179,20 +179,21 @@ fn open_file(path: &Path) -> Result<File, StoreError> {
         .map_err(|error| StoreError::io("open", path, error))
 }
 
-/// Creates a directory for us alone, and makes that durable.
+/// Creates a directory for us alone, with the ones above it that are missing, and makes that durable.
 pub(super) fn create_dir(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
-    let mut builder = DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| StoreError::io("create", path, error))?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists || !path.is_dir() => {
+            Err(StoreError::io("create", path, error))
+        }
+        _ => sync_dir(parent),
     }
 }
 

@@ -77,7 +77,18 @@ fn parse(record: &[u8]) -> Option<System> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::System;
+
+    proptest! {
+        #[test]
+        fn any_record_is_refused_or_comes_back(record in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(system) = System::decode(&record) {
+                prop_assert_eq!(System::decode(&system.encode()).unwrap(), system);
+            }
+        }
+    }
 
     #[test]
     fn counts_come_back_and_empty_spaces_go() {

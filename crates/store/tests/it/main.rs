@@ -8,6 +8,7 @@
 
 mod damage;
 mod harness;
+mod import;
 mod kill;
 mod model;
 

@@ -17,7 +17,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn block_on(future: impl Future<Output = ()>) {
+pub(crate) fn block_on(future: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .build()
