@@ -1,0 +1,21 @@
+//! The hub's judgement against real openmls clients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unnecessary_wraps
+)]
+#![allow(unreachable_pub, missing_docs)]
+
+mod client;
+mod room;
+
+mod bundles;
+mod flow;
+mod founding;
+mod franking;
+mod keys;
+mod messages;
+mod refusals;
+mod snapshots;
