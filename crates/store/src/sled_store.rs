@@ -124,6 +124,10 @@ impl SledStore {
             None if head == 0 => layout.set_format(supported)?,
             None => return Err(StoreError::damaged("FORMAT is missing")),
         }
+        // A migration may have changed sizes.
+        let system = table
+            .system()?
+            .map_or(Ok(system), |record| System::decode(&record))?;
         let shared = Arc::new(Shared::new(table, blobs, layout, options.reserve_bytes, system));
         if shared.get(Space::Meta, export::IMPORTING)?.is_some() {
             return Err(StoreError::HalfImported);

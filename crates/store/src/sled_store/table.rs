@@ -10,6 +10,7 @@ use std::{
     ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -44,6 +45,9 @@ pub(super) struct Table {
     /// The database file, opened by us: `flush` of sled ends in `sync_file_range`, which is no fsync.
     file: File,
     path: PathBuf,
+    /// Makes the next syncs fail.
+    #[cfg(test)]
+    pub(super) fail_sync: std::sync::atomic::AtomicBool,
 }
 
 impl Table {
@@ -59,7 +63,7 @@ impl Table {
             .flush_every_ms(None)
             .use_compression(false);
         let (db, tree) = shield(|| {
-            let db = config.open().map_err(|error| engine("open", path, error))?;
+            let db = open_released(&config).map_err(|error| engine("open", path, error))?;
             let tree = db.open_tree(TREE).map_err(|error| engine("open", path, error))?;
             Ok((db, tree))
         })?;
@@ -70,6 +74,8 @@ impl Table {
             tree,
             file,
             path: path.to_owned(),
+            #[cfg(test)]
+            fail_sync: std::sync::atomic::AtomicBool::default(),
         })
     }
 
@@ -178,6 +184,14 @@ impl Table {
 
     /// Makes everything applied so far durable.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        #[cfg(test)]
+        if self.fail_sync.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(StoreError::io(
+                "sync",
+                &self.path,
+                std::io::Error::other("made to fail"),
+            ));
+        }
         shield(|| self.db.flush().map_err(|error| self.failed("flush", error)))?;
         self.file
             .sync_data()
@@ -236,6 +250,12 @@ impl Table {
         std::fs::read_dir(self.path.join("blobs")).map_or(0, |files| files.count() as u64)
     }
 
+    /// For tests that damage records on purpose.
+    #[cfg(test)]
+    pub(super) fn tree(&self) -> &sled::Tree {
+        &self.tree
+    }
+
     fn decode(&self, raw: &[u8], stored: &[u8]) -> Result<Bytes, StoreError> {
         let corrupt = |why: &str| {
             let (space, key) = key::split(raw);
@@ -274,6 +294,21 @@ impl Table {
     fn failed(&self, what: &'static str, error: sled::Error) -> StoreError {
         engine(what, &self.path, error)
     }
+}
+
+/// Opens sled. Its threads let go of the file only some time after an earlier instance in this process was dropped; no
+/// other process can hold it, since we hold LOCK, so waiting is right.
+fn open_released(config: &sled::Config) -> sled::Result<sled::Db> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..1000 {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 /// How many pieces a value of this length lies in; 0 if it lies in its record.
