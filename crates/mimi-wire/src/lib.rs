@@ -12,6 +12,8 @@
 //! | [`protocol`] | the bodies of the provider endpoints | draft-ietf-mimi-protocol-06 section 5 |
 //! | [`components`] | component identifiers and the data of MIMI's own components | section 7 |
 //! | [`directory`] | `/.well-known/mimi-protocol-directory` | section 5.1 |
+//! | [`content`] | messages: CBOR, identifiers, parts, JSON | draft-ietf-mimi-content-09 |
+//! | [`franking`] | tags, franks, what is signed | section 5.4.1 |
 //! | [`policy`] | room policy: components, presets, authorization | draft-ietf-mimi-room-policy-04 |
 //! | [`labels`] | octets that are signed, sealed to or hashed under a label | RFC 9420 section 5 |
 //!
@@ -19,7 +21,9 @@
 
 pub mod codec;
 pub mod components;
+pub mod content;
 pub mod directory;
+pub mod franking;
 pub mod labels;
 pub mod mls;
 pub mod policy;

@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod content_examples;
 mod data;
 mod mls_vectors;
 mod wire_kats;
