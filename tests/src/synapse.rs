@@ -1,0 +1,165 @@
+//! A real, unmodified Synapse on loopback, from the pinned environment that `scripts/lib.sh` installs.
+
+use crate::matrix::User;
+use crate::process::{Process, free_addresses};
+use crate::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::process::Command;
+
+/// A homeserver.
+pub struct Synapse {
+    server_name: String,
+    dir: PathBuf,
+    url: String,
+    process: Option<Process>,
+}
+
+/// The Python that has Synapse: `CAUSEWAY_PYTHON`, else the one below `.venv`. `None` where it isn't installed.
+pub fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("CAUSEWAY_PYTHON").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python")),
+        PathBuf::from,
+    );
+    python.exists().then_some(python)
+}
+
+/// A rate limit that is none.
+fn unlimited() -> Value {
+    json!({"per_second": 100_000, "burst_count": 100_000})
+}
+
+impl Synapse {
+    /// Makes the configuration of a homeserver in a folder of its own. It isn't started.
+    pub fn configure(dir: &Path, server_name: &str, registrations: &[PathBuf]) -> Result<Self> {
+        std::fs::create_dir_all(dir).context("making the homeserver's folder")?;
+        let [address] = free_addresses::<1>()?;
+        let url = format!("http://{address}");
+        let file = |name: &str| dir.join(name);
+        let mut key = [0_u8; 32];
+        getrandom::fill(&mut key).context("making the homeserver's key")?;
+        std::fs::write(
+            file("signing.key"),
+            format!("ed25519 a_test {}\n", STANDARD_NO_PAD.encode(key)),
+        )
+        .context("writing the homeserver's key")?;
+        let log = json!({
+            "version": 1,
+            "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(request)s %(message)s"}},
+            "handlers": {"file": {
+                "class": "logging.FileHandler", "formatter": "line", "filename": file("homeserver.log"), "encoding": "utf8",
+            }},
+            "root": {"level": "INFO", "handlers": ["file"]},
+            "disable_existing_loggers": false,
+        });
+        let unlimited = unlimited();
+        let config = json!({
+            "server_name": server_name,
+            "public_baseurl": format!("{url}/"),
+            "report_stats": false,
+            "pid_file": file("homeserver.pid"),
+            "signing_key_path": file("signing.key"),
+            "log_config": file("log.yaml"),
+            "media_store_path": file("media"),
+            "macaroon_secret_key": hex::encode(key),
+            "form_secret": "form",
+            "listeners": [{
+                "port": address.port(), "bind_addresses": ["127.0.0.1"], "type": "http", "tls": false,
+                "resources": [{"names": ["client", "openid"]}],
+            }],
+            "database": {"name": "sqlite3", "args": {"database": file("homeserver.db")}},
+            "app_service_config_files": registrations,
+            "enable_registration": true,
+            "enable_registration_without_verification": true,
+            "bcrypt_rounds": 4,
+            "trusted_key_servers": [],
+            "suppress_key_server_warning": true,
+            // Loopback is blocked otherwise, and our appservice is there.
+            "ip_range_blacklist": [],
+            "presence": {"enabled": false},
+            "user_directory": {"enabled": false},
+            "stats": {"enabled": false},
+            "push": {"enabled": false},
+            "url_preview_enabled": false,
+            "rc_message": unlimited, "rc_registration": unlimited, "rc_admin_redaction": unlimited,
+            "rc_login": {"address": unlimited, "account": unlimited, "failed_attempts": unlimited},
+            "rc_joins": {"local": unlimited, "remote": unlimited},
+            "rc_joins_per_room": unlimited, "rc_room_creation": unlimited, "rc_key_requests": unlimited,
+            "rc_invites": {"per_room": unlimited, "per_user": unlimited, "per_issuer": unlimited},
+            "experimental_features": {
+                "msc2409_to_device_messages_enabled": true, "msc3202_transaction_extensions": true,
+            },
+        });
+        // Every JSON text is a YAML text.
+        for (name, value) in [("log.yaml", &log), ("homeserver.yaml", &config)] {
+            let text =
+                serde_json::to_string_pretty(value).context("writing the homeserver's configuration")?;
+            std::fs::write(file(name), text).context("writing the homeserver's configuration")?;
+        }
+        Ok(Self {
+            server_name: server_name.to_owned(),
+            dir: dir.to_owned(),
+            url,
+            process: None,
+        })
+    }
+
+    /// Starts it and waits until it answers.
+    pub async fn start(&mut self) -> Result<()> {
+        let python = python().context("looking for the homeserver's environment (.venv)")?;
+        let mut command = Command::new(python);
+        command
+            .args(["-m", "synapse.app.homeserver", "-c"])
+            .arg(self.dir.join("homeserver.yaml"))
+            .current_dir(&self.dir)
+            .env("PYTHONUNBUFFERED", "1");
+        let mut process = Process::start("the homeserver", &mut command, &self.dir.join("stdout.log"))?;
+        let http = crate::matrix::http()?;
+        let url = format!("{}/_matrix/client/versions", self.url);
+        let ready = || async {
+            http.get(&url)
+                .send()
+                .await
+                .is_ok_and(|answer| answer.status().is_success())
+        };
+        process.wait_until(Duration::from_secs(90), ready).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Stops it; it can be started again.
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(process) = self.process.take() {
+            process.stop(Duration::from_secs(30)).await?;
+        }
+        Ok(())
+    }
+
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().and_then(Process::id)
+    }
+
+    /// Its name.
+    pub fn server_name(&self) -> &str {
+        &self.server_name
+    }
+
+    /// Base of its client-server API.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where its database, logs and configuration are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Makes an account and signs in.
+    pub async fn register(&self, localpart: &str, password: &str) -> Result<User> {
+        User::register(&self.url, localpart, password).await
+    }
+}

@@ -1,0 +1,12 @@
+//! Real processes against each other.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod appservice;
+mod support;

@@ -1,0 +1,49 @@
+//! What the tests share.
+
+use causeway_tests::synapse::{Synapse, python};
+use std::path::PathBuf;
+
+/// A folder for a test's processes. It stays, and is named, when the test fails.
+pub(crate) struct Place(Option<tempfile::TempDir>);
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self(Some(tempfile::tempdir().unwrap()))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.as_ref().unwrap().path().join(name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(dir) = self.0.take()
+        {
+            println!("logs are kept in {}", dir.keep().display());
+        }
+    }
+}
+
+/// Whether there is a homeserver to test with. Without one the test is skipped, visibly, but never in CI.
+pub(crate) fn homeserver_there() -> bool {
+    if python().is_some() {
+        return true;
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "the homeserver isn't installed; scripts/test does that"
+    );
+    println!("SKIPPED: the homeserver isn't installed; scripts/test does that");
+    false
+}
+
+/// A homeserver for `a.example` with one registration, running.
+pub(crate) async fn homeserver(place: &Place, registration: &appservice::Registration) -> Synapse {
+    let file = place.path("registration.yaml");
+    std::fs::write(&file, registration.to_yaml().unwrap().as_bytes()).unwrap();
+    let mut synapse = Synapse::configure(&place.path("synapse"), "a.example", &[file]).unwrap();
+    synapse.start().await.unwrap();
+    synapse
+}
