@@ -3,14 +3,13 @@
 
 use crate::crypto;
 use crate::hub::HubIdentity;
-use mimi_wire::codec::{UnixMillis, encode_opaque};
+use mimi_wire::codec::UnixMillis;
 use mimi_wire::components::SafeAad;
+use mimi_wire::franking::{ServerFrankingContext, integrity_content, server_frank, verify_server_frank};
 use mimi_wire::mls::{CipherSuite, MlsMessage};
 use mimi_wire::protocol::Frank;
-use mimi_wire::{Decode, Encode, MimiUri, Reader, labels};
-use openmls_traits::crypto::OpenMlsCrypto as _;
-use openmls_traits::types::{HashType, SignatureScheme};
-use subtle::ConstantTimeEq;
+use mimi_wire::{Decode, MimiUri, Reader};
+use openmls_traits::types::SignatureScheme;
 
 /// Who sent a message, into which room, and when the hub accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +23,12 @@ pub struct FrankingContext {
 }
 
 impl FrankingContext {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        encode_opaque(self.sender.as_bytes(), &mut out);
-        encode_opaque(self.room.as_bytes(), &mut out);
-        UnixMillis(self.accepted_ms).encode(&mut out);
-        out
+    fn to_wire(&self) -> ServerFrankingContext {
+        ServerFrankingContext {
+            sender_uri: self.sender.clone(),
+            room_uri: self.room.clone(),
+            accepted_timestamp: UnixMillis(self.accepted_ms),
+        }
     }
 }
 
@@ -46,22 +45,6 @@ pub enum FrankFault {
     /// The signature is not this hub's.
     #[error("the frank's signature is invalid")]
     Signature,
-}
-
-fn hmac(key: &[u8], data: &[u8]) -> Option<[u8; 32]> {
-    let tag = crypto::provider().hmac(HashType::Sha2_256, key, data).ok()?;
-    tag.as_slice().try_into().ok()
-}
-
-fn server_frank(hub: &HubIdentity, tag: &[u8; 32], context: &[u8]) -> Option<[u8; 32]> {
-    hmac(hub.hub_key(), &[tag.as_slice(), context].concat())
-}
-
-fn integrity_tbs(server_frank: &[u8; 32], suite: CipherSuite, context: &[u8]) -> Vec<u8> {
-    let mut tbs = server_frank.to_vec();
-    suite.encode(&mut tbs);
-    tbs.extend_from_slice(context);
-    tbs
 }
 
 fn signs_with_ed25519(suite: CipherSuite) -> bool {
@@ -87,26 +70,21 @@ pub fn frank(
     if !signs_with_ed25519(suite) {
         return None;
     }
-    let context = context.encode();
-    let server_frank = server_frank(hub, &franking_tag(message)?, &context)?;
-    let tbs = integrity_tbs(&server_frank, suite, &context);
+    let context = context.to_wire();
+    let server_frank = server_frank(hub.hub_key(), &franking_tag(message)?, &context);
+    let content = integrity_content(&server_frank, suite, &context);
     Some(Frank {
         server_frank,
         franking_signature_ciphersuite: suite,
-        franking_integrity_signature: hub.sign_frank(labels::FRANKING_INTEGRITY, &tbs).into(),
+        franking_integrity_signature: hub.sign_frank(&content).into(),
     })
-}
-
-/// The tag a sender computes: HMAC of the application data under the salt in the message's content.
-pub fn tag_of(application_data: &[u8], salt: &[u8]) -> Option<[u8; 32]> {
-    hmac(salt, application_data)
 }
 
 /// Checks, for an abuse report, that this hub franked exactly this message.
 pub fn verify(
     hub: &HubIdentity,
     application_data: &[u8],
-    salt: &[u8],
+    salt: &[u8; 16],
     context: &FrankingContext,
     frank: &Frank,
 ) -> Result<(), FrankFault> {
@@ -114,19 +92,13 @@ pub fn verify(
     if !signs_with_ed25519(suite) {
         return Err(FrankFault::CipherSuite);
     }
-    let context = context.encode();
-    let expected = tag_of(application_data, salt)
-        .and_then(|tag| server_frank(hub, &tag, &context))
-        .ok_or(FrankFault::ServerFrank)?;
-    if !bool::from(expected.ct_eq(&frank.server_frank)) {
+    let context = context.to_wire();
+    let tag = mimi_wire::franking::franking_tag(salt, application_data);
+    if !verify_server_frank(hub.hub_key(), &tag, &context, &frank.server_frank) {
         return Err(FrankFault::ServerFrank);
     }
-    let tbs = integrity_tbs(&frank.server_frank, suite, &context);
-    if hub.verify_frank(
-        labels::FRANKING_INTEGRITY,
-        &tbs,
-        &frank.franking_integrity_signature,
-    ) {
+    let content = integrity_content(&frank.server_frank, suite, &context);
+    if hub.verify_frank(&content, &frank.franking_integrity_signature) {
         Ok(())
     } else {
         Err(FrankFault::Signature)

@@ -8,9 +8,9 @@ mod group_info;
 mod judge;
 mod message;
 mod pending;
+mod policy;
 mod proposals;
 mod removal;
-mod rights;
 mod serve;
 mod snapshot;
 mod storage;
@@ -22,11 +22,11 @@ pub use pending::PendingProposal;
 pub use snapshot::SnapshotError;
 pub use verdict::{AddedClient, ApplyError, Judged, JudgedCommit, JudgedProposals, ParticipantChange};
 
-use crate::authorization::{Action, Authorization, Capability, Roles, takes_part};
 use crate::identity::Client;
 use crate::roster::{Leaves, Participants};
 use mimi_wire::components::RoleIndex;
 use mimi_wire::mls::{CipherSuite, Epoch, GroupId};
+use mimi_wire::policy::{Capability, RoomState};
 use mimi_wire::{Domain, MimiUri};
 use openmls::group::PublicGroup;
 use std::collections::BTreeSet;
@@ -51,7 +51,8 @@ pub struct Group {
     mls: PublicGroup,
     participants: Participants,
     leaves: Leaves,
-    roles: Roles,
+    /// Over the effective participants.
+    policy: RoomState,
     /// Accepted, not yet committed, in the order of acceptance.
     pending: Vec<PendingProposal>,
     /// In the committed list, out of the effective one.
@@ -99,7 +100,7 @@ impl Group {
 
     /// Whether a user takes part: is in the list and not banned.
     pub fn is_participant(&self, user: &MimiUri, view: View) -> bool {
-        takes_part(self.role(user, view))
+        policy::takes_part(self.role(user, view))
     }
 
     /// The clients of a user in the committed tree.
@@ -124,10 +125,8 @@ impl Group {
 
     /// The providers that may be sent application messages: those of users whose role may receive them.
     pub fn receivers(&self) -> BTreeSet<Domain> {
-        self.leaves.providers(|user| {
-            let role = self.role(user, View::Effective);
-            self.roles.allows(role, Action::Use(Capability::RECEIVE_MESSAGE))
-        })
+        self.leaves
+            .providers(|user| self.has_capability(user, Capability::RECEIVE_MESSAGE))
     }
 
     /// The accepted proposals that wait for a commit, in the order of acceptance.

@@ -1,13 +1,11 @@
 //! The keys with which a provider acts as hub.
 
-use crate::crypto;
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey};
 use mimi_wire::components::FrankingAgentData;
 use mimi_wire::mls::{Credential as WireCredential, ExternalSender as WireSender};
 use mimi_wire::{Domain, MimiUri, labels};
 use openmls::extensions::ExternalSender;
 use openmls::prelude::{BasicCredential, Credential};
-use openmls_traits::types::SignatureScheme;
 use tls_codec::Serialize as _;
 use zeroize::Zeroizing;
 
@@ -96,24 +94,20 @@ impl HubIdentity {
             .to_vec()
     }
 
-    /// Signs a frank, with label.
-    pub(crate) fn sign_frank(&self, label: &str, content: &[u8]) -> Vec<u8> {
-        self.franking
-            .sign(&labels::sign_content(label, content))
-            .to_bytes()
-            .to_vec()
+    /// Signs the content of a frank, label included.
+    pub(crate) fn sign_frank(&self, content: &[u8]) -> Vec<u8> {
+        self.franking.sign(content).to_bytes().to_vec()
     }
 
-    /// Verifies an own signature over a frank.
-    pub(crate) fn verify_frank(&self, label: &str, content: &[u8], signature: &[u8]) -> bool {
-        let key = self.franking.verifying_key();
-        crypto::verify_with_label(
-            SignatureScheme::ED25519,
-            key.as_bytes(),
-            label,
-            content,
-            signature,
-        )
+    /// Verifies an own signature over the content of a frank.
+    pub(crate) fn verify_frank(&self, content: &[u8], signature: &[u8]) -> bool {
+        let Ok(signature) = Signature::from_slice(signature) else {
+            return false;
+        };
+        self.franking
+            .verifying_key()
+            .verify_strict(content, &signature)
+            .is_ok()
     }
 
     pub(crate) fn hub_key(&self) -> &[u8; 32] {

@@ -16,7 +16,6 @@
 //! draws from its generator. What openmls can't do, and what is done here instead, is in
 //! `docs/decisions/0003-openmls-limits.md`.
 
-pub mod authorization;
 mod crypto;
 pub mod franking;
 pub mod group;

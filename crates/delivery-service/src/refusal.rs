@@ -1,11 +1,11 @@
 //! Why something was refused, as enums a program can match on.
 
-use crate::authorization::Action;
 use crate::identity::IdentityError;
 use crate::roster::{LeavesError, ListError};
 use mimi_wire::MimiUri;
 use mimi_wire::components::RoleIndex;
 use mimi_wire::mls::{Epoch, ProposalRef};
+use mimi_wire::policy::Denial;
 use mimi_wire::protocol::{SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse};
 
 /// Why a handshake was refused. Nothing in the group has changed.
@@ -62,14 +62,9 @@ pub enum NotAllowed {
     /// Not in the participant list, or banned.
     #[error("{0} is no participant")]
     NotAParticipant(MimiUri),
-    /// The role doesn't give the right.
-    #[error("role {role} does not allow {action:?}")]
-    Forbidden {
-        /// The actor's role.
-        role: RoleIndex,
-        /// What the actor wanted.
-        action: Action,
-    },
+    /// Against the room's policy.
+    #[error(transparent)]
+    Policy(#[from] Denial),
     /// A proposal type that rooms here don't use.
     #[error("proposals of type {0:#06x} are not used in rooms")]
     ProposalType(u16),
@@ -79,9 +74,6 @@ pub enum NotAllowed {
     /// The new data of a component doesn't decode or breaks its rules.
     #[error("the update of component {0:#06x} is invalid")]
     ComponentData(u16),
-    /// Changes of these components may not share a commit.
-    #[error("component {0:#06x} may not change together with the participant list")]
-    NotTogether(u16),
     /// The change of the participant list is wrong in itself.
     #[error(transparent)]
     List(#[from] ListError),

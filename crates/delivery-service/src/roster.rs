@@ -198,9 +198,14 @@ impl Leaves {
 
     /// The providers of all users that `keep` lets through.
     pub(crate) fn providers(&self, keep: impl Fn(&MimiUri) -> bool) -> BTreeSet<Domain> {
-        self.users()
-            .filter(|user| keep(user))
-            .map(MimiUri::domain)
-            .collect()
+        let mut providers = BTreeSet::new();
+        let mut last = None;
+        for user in self.users().filter(|user| keep(user)) {
+            // Users are in the order of their URIs, so those of a provider come together.
+            if last.replace(user.authority()) != Some(user.authority()) {
+                providers.insert(user.domain());
+            }
+        }
+        providers
     }
 }

@@ -4,11 +4,11 @@
 
 use super::components::ComponentChanges;
 use super::pending::Effect;
+use super::policy::takes_part;
 use super::{AddedClient, Group, View};
-use crate::authorization::takes_part;
 use crate::identity::{Client, IdentityError};
 use crate::refusal::{NotAllowed, ProposalFault, UpdateRefusal};
-use crate::roster::LeavesError;
+use crate::roster::{LeavesError, ListChange};
 use mimi_wire::components::{ComponentsList, component_id};
 use mimi_wire::mls::{
     AppDataUpdate, Commit, Credential, Extension, KeyPackageRef, LeafNode, Proposal, ProposalOrRef,
@@ -16,7 +16,7 @@ use mimi_wire::mls::{
 };
 use mimi_wire::{Decode, Domain, MimiUri};
 use openmls::prelude::LeafNodeIndex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// Where a part of a commit comes from, and so whose rights it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub(super) struct Draft {
     pub(super) leaf: Option<u32>,
     pub(super) adds: Vec<AddedClient>,
     pub(super) removals: Vec<Removal>,
+    pub(super) removed_leaves: BTreeSet<u32>,
     pub(super) components: ComponentChanges<Origin>,
 }
 
@@ -52,7 +53,28 @@ impl Draft {
     }
 
     pub(super) fn removes(&self, leaf: u32) -> bool {
-        self.removals.iter().any(|removal| removal.leaf == leaf)
+        self.removed_leaves.contains(&leaf)
+    }
+
+    /// How many clients are added, by user.
+    pub(super) fn clients_added(&self) -> HashMap<&MimiUri, u32> {
+        let mut added: HashMap<&MimiUri, u32> = HashMap::new();
+        for client in self.adds.iter().map(|added| &added.client) {
+            let count = added.entry(client.user()).or_default();
+            *count = count.saturating_add(1);
+        }
+        added
+    }
+
+    /// The users whose change of role is of a certain kind.
+    pub(super) fn changed_users(
+        &self,
+        wanted: impl Fn(&ListChange<Origin>) -> bool,
+    ) -> impl Iterator<Item = &MimiUri> {
+        let changes = self.components.list_changes.iter();
+        changes
+            .filter(move |change| wanted(change))
+            .map(|change| &change.user)
     }
 
     /// The clients that come in, the committer of an external commit among them.
@@ -189,11 +211,13 @@ impl Group {
             self.check_components_supported(&path.leaf_node)?;
         }
         let components = self.component_changes(updates.into_iter())?;
+        let removed_leaves = removals.iter().map(|removal| removal.leaf).collect();
         let draft = Draft {
             committer,
             leaf,
             adds,
             removals,
+            removed_leaves,
             components,
         };
         self.check_pending(&draft)?;

@@ -1,13 +1,15 @@
 //! What AppDataUpdate proposals do to the group's components.
 
 use super::Group;
-use crate::authorization::{Action, Capability, Roles};
 use crate::refusal::{NotAllowed, UpdateRefusal};
 use crate::roster::{ListChange, Participants};
 use mimi_wire::components::{
     ParticipantListData, ParticipantListUpdate, RoleIndex, RoomMetaData, component_id,
 };
 use mimi_wire::mls::{AppDataOperation, AppDataUpdate};
+use mimi_wire::policy::{
+    Action, BaseRoomPolicy, CommitShape, MetadataField, PreAuthData, RoleData, check_isolation,
+};
 use mimi_wire::{Decode, Encode};
 use openmls::component::ComponentData;
 use std::collections::BTreeSet;
@@ -17,9 +19,9 @@ use std::collections::BTreeSet;
 pub(super) enum ComponentUpdate {
     Participants(ParticipantListUpdate),
     Metadata(Box<RoomMetaData>),
-    Roles(Roles),
+    Roles(RoleData),
     /// A policy component that is replaced as a whole and that the hub only guards.
-    Policy(u16),
+    Policy,
 }
 
 impl ComponentUpdate {
@@ -39,10 +41,18 @@ impl ComponentUpdate {
                 .map(Box::new)
                 .map(Self::Metadata)
                 .map_err(invalid),
-            component_id::ROLES_LIST => Roles::decode(data).map(Self::Roles).map_err(invalid),
+            component_id::ROLES_LIST => {
+                let roles = RoleData::from_bytes(data).map_err(invalid)?;
+                roles.check().map_err(|_| NotAllowed::ComponentData(id))?;
+                Ok(Self::Roles(roles))
+            }
+            component_id::PREAUTH_LIST => PreAuthData::from_bytes(data)
+                .map(|_| Self::Policy)
+                .map_err(invalid),
+            component_id::BASE_ROOM_POLICY => BaseRoomPolicy::from_bytes(data)
+                .map(|_| Self::Policy)
+                .map_err(invalid),
             component_id::MLS_OPERATIONAL_POLICY
-            | component_id::PREAUTH_LIST
-            | component_id::BASE_ROOM_POLICY
             | component_id::STATUS_NOTIFICATION_POLICY
             | component_id::JOIN_LINK_POLICY
             | component_id::LINK_PREVIEW_POLICY
@@ -50,7 +60,7 @@ impl ComponentUpdate {
             | component_id::LOGGING_POLICY
             | component_id::CHAT_HISTORY_POLICY
             | component_id::BOT_POLICY
-            | component_id::MESSAGE_EXPIRATION_POLICY => Ok(Self::Policy(id)),
+            | component_id::MESSAGE_EXPIRATION_POLICY => Ok(Self::Policy),
             _ => Err(NotAllowed::Component(id)),
         }
     }
@@ -62,7 +72,7 @@ pub(super) struct ComponentChanges<A> {
     pub(super) participants: Option<Participants>,
     pub(super) list_changes: Vec<ListChange<A>>,
     /// Rights that are needed beside those for the list, and by whom.
-    pub(super) rights: Vec<(A, Action)>,
+    pub(super) rights: Vec<(A, Action<'static>)>,
     /// New data, for openmls.
     pub(super) data: Vec<ComponentData>,
 }
@@ -95,16 +105,11 @@ impl Group {
                     rights.extend(needed.into_iter().map(|action| (author.clone(), action)));
                 }
                 ComponentUpdate::Roles(new) => {
-                    rights.push((author, Action::Use(Capability::CHANGE_ROLE_DEFINITIONS)));
+                    rights.push((author, Action::ChangePolicy { component_id: id }));
                     roles = Some(new);
                 }
-                ComponentUpdate::Policy(id) => {
-                    let capability = match id {
-                        component_id::PREAUTH_LIST => Capability::CHANGE_PREAUTHORIZED_USER_LIST,
-                        component_id::BASE_ROOM_POLICY => Capability::CHANGE_ROOM_MEMBERSHIP_STYLE,
-                        _ => Capability::CHANGE_OTHER_POLICY_ATTRIBUTE,
-                    };
-                    rights.push((author, Action::Use(capability)));
+                ComponentUpdate::Policy => {
+                    rights.push((author, Action::ChangePolicy { component_id: id }));
                 }
             }
             if let AppDataOperation::Update(new) = &proposal.operation {
@@ -131,40 +136,34 @@ impl Group {
         })
     }
 
-    /// room-policy section 7: new roles come alone, a new preauth list at most with removals, and nobody may be
-    /// left with a role that doesn't exist.
+    /// What may not share a commit, and that nobody is left with a role that doesn't exist.
     fn check_isolation<A>(
         &self,
         replaced: &BTreeSet<u16>,
         list_changes: &[ListChange<A>],
-        roles: Option<&Roles>,
+        roles: Option<&RoleData>,
     ) -> Result<(), NotAllowed> {
-        if replaced.contains(&component_id::PREAUTH_LIST)
-            && list_changes.iter().any(|change| change.to != RoleIndex::NONE)
-        {
-            return Err(NotAllowed::NotTogether(component_id::PREAUTH_LIST));
-        }
-        let Some(roles) = roles else {
-            let undefined = list_changes
+        let removes = |change: &ListChange<A>| change.to == RoleIndex::NONE;
+        check_isolation(CommitShape {
+            changes_roles: roles.is_some(),
+            changes_preauth: replaced.contains(&component_id::PREAUTH_LIST),
+            removes_participants: list_changes.iter().any(removes),
+            adds_or_changes_participants: !list_changes.iter().all(removes),
+            metadata_updates: usize::from(replaced.contains(&component_id::ROOM_METADATA)),
+        })?;
+        let undefined = |roles: &RoleData| {
+            self.participants
                 .iter()
-                .any(|change| change.to != RoleIndex::NONE && !self.roles.defines(change.to));
-            return if undefined {
-                Err(NotAllowed::ComponentData(component_id::PARTICIPANT_LIST))
-            } else {
-                Ok(())
-            };
+                .any(|(_, role)| roles.get(role).is_none())
         };
-        if !list_changes.is_empty() {
-            return Err(NotAllowed::NotTogether(component_id::ROLES_LIST));
-        }
-        if self.participants.iter().any(|(_, role)| !roles.defines(role)) {
+        if roles.is_some_and(undefined) {
             return Err(NotAllowed::ComponentData(component_id::ROLES_LIST));
         }
         Ok(())
     }
 
     /// The rights needed to replace the metadata: one for each field that changes.
-    fn metadata_rights(&self, new: &RoomMetaData) -> Result<Vec<Action>, NotAllowed> {
+    fn metadata_rights(&self, new: &RoomMetaData) -> Result<Vec<Action<'static>>, NotAllowed> {
         let invalid = NotAllowed::ComponentData(component_id::ROOM_METADATA);
         let old = self
             .component(component_id::ROOM_METADATA)
@@ -174,39 +173,29 @@ impl Group {
             return Err(invalid);
         }
         let fields = [
-            (new.room_name != old.room_name, Capability::CHANGE_ROOM_NAME),
+            (new.room_name != old.room_name, MetadataField::Name),
             (
                 new.room_descriptions != old.room_descriptions,
-                Capability::CHANGE_ROOM_DESCRIPTION,
+                MetadataField::Description,
             ),
-            (new.room_avatar != old.room_avatar, Capability::CHANGE_ROOM_AVATAR),
-            (
-                new.room_subject != old.room_subject,
-                Capability::CHANGE_ROOM_SUBJECT,
-            ),
-            (new.room_mood != old.room_mood, Capability::CHANGE_ROOM_MOOD),
+            (new.room_avatar != old.room_avatar, MetadataField::Avatar),
+            (new.room_subject != old.room_subject, MetadataField::Subject),
+            (new.room_mood != old.room_mood, MetadataField::Mood),
         ];
         Ok(fields
             .into_iter()
-            .filter_map(|(changed, capability)| changed.then_some(Action::Use(capability)))
+            .filter_map(|(changed, field)| changed.then_some(Action::ChangeMetadata(field)))
             .collect())
     }
 
-    /// Reads list and roles from the committed group context again.
+    /// Reads the list from the committed group context again.
     pub(super) fn reload_components(&mut self) -> Result<(), super::ApplyError> {
         let list = self
             .component(component_id::PARTICIPANT_LIST)
             .and_then(|data| ParticipantListData::from_bytes(data).ok())
             .and_then(|data| Participants::new(data).ok())
             .ok_or(super::ApplyError::Component(component_id::PARTICIPANT_LIST))?;
-        let roles = match self.component(component_id::ROLES_LIST) {
-            Some(data) => {
-                Roles::decode(data).map_err(|_| super::ApplyError::Component(component_id::ROLES_LIST))?
-            }
-            None => Roles::cooperative(),
-        };
         self.participants = list;
-        self.roles = roles;
         Ok(())
     }
 }

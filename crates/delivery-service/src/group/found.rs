@@ -2,8 +2,7 @@
 
 use super::group_info::Expected;
 use super::storage::Discard;
-use super::{Group, context::dictionary};
-use crate::authorization::{Roles, SUPER_ADMIN};
+use super::{Group, context::dictionary, policy};
 use crate::crypto;
 use crate::hub::HubIdentity;
 use crate::identity::Client;
@@ -22,6 +21,9 @@ use openmls::prelude::RatchetTreeIn;
 use openmls_traits::types::SignatureScheme;
 use std::collections::BTreeSet;
 use tls_codec::DeserializeBytes as _;
+
+/// The role of a room's creator: super admin in every room that is founded here.
+const CREATOR_ROLE: RoleIndex = RoleIndex(4);
 
 impl Group {
     /// Founds a room: `group_info` is the creator's GroupInfo without embedded tree, `ratchet_tree` the tree as in
@@ -66,15 +68,20 @@ impl Group {
         let participants = check_participants(components, creator)?;
         check_metadata(components, room)?;
         check_franking_agent(hub, components)?;
-        let roles = check_roles(components)?;
         let leaves = check_leaves(&mls, creator)?;
+        let nobody = BTreeSet::new();
+        let policy = policy::build(components, &participants, &leaves, &nobody, &BTreeSet::new())
+            .map_err(FoundRefusal::Component)?;
+        if policy.roles.get(CREATOR_ROLE).is_none() {
+            return Err(FoundRefusal::Component(component_id::ROLES_LIST));
+        }
 
         Ok(Self {
             room: room.clone(),
             mls,
             participants,
             leaves,
-            roles,
+            policy,
             pending: Vec::new(),
             departing: BTreeSet::new(),
             served_group_info: group_info.to_vec(),
@@ -140,7 +147,7 @@ fn check_participants(
     let list: ParticipantListData = read(components, id)?.ok_or(FoundRefusal::ComponentMissing(id))?;
     let alone = [UserRolePair {
         user: creator.clone(),
-        role_index: SUPER_ADMIN,
+        role_index: CREATOR_ROLE,
     }];
     if list.participants != alone {
         return Err(FoundRefusal::Participants);
@@ -164,22 +171,6 @@ fn check_franking_agent(hub: &HubIdentity, components: &AppDataDictionary) -> Re
     match agent {
         Some(agent) if agent != hub.franking_agent() => Err(FoundRefusal::FrankingAgent),
         _ => Ok(()),
-    }
-}
-
-fn check_roles(components: &AppDataDictionary) -> Result<Roles, FoundRefusal> {
-    let id = component_id::ROLES_LIST;
-    let Some(data) = components.get(&id) else {
-        return Ok(Roles::cooperative());
-    };
-    let roles = Roles::decode(data).map_err(|_| FoundRefusal::Component(id))?;
-    let complete = [RoleIndex::NONE, SUPER_ADMIN]
-        .iter()
-        .all(|role| roles.defines(*role));
-    if complete {
-        Ok(roles)
-    } else {
-        Err(FoundRefusal::Component(id))
     }
 }
 

@@ -47,7 +47,8 @@ impl Expected<'_> {
 
     pub(super) fn check_full(&self, full: &GroupInfo) -> Result<(), GroupInfoFault> {
         let content = full.content();
-        if content.group_context.to_bytes() != Group::encoded_context(self.context) {
+        // The context comes first, and its encoding ends where it ends.
+        if !full.as_bytes().starts_with(&Group::encoded_context(self.context)) {
             return Err(GroupInfoFault::Context);
         }
         if content.confirmation_tag.as_bytes() != self.confirmation_tag {

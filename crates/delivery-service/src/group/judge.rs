@@ -2,8 +2,8 @@
 
 use super::commit::{check_welcome, malformed};
 use super::group_info::{Expected, check_tree};
+use super::policy::takes_part;
 use super::{AddedClient, Group, Judged, JudgedCommit, ParticipantChange, View};
-use crate::authorization::takes_part;
 use crate::crypto;
 use crate::hub::HubIdentity;
 use crate::identity::Client;

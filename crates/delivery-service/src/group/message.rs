@@ -1,9 +1,10 @@
 //! Admitting application messages (draft-ietf-mimi-protocol-06 section 5.4).
 
+use super::policy::takes_part;
 use super::{Group, View};
-use crate::authorization::{Action, Authorization as _, Capability, takes_part};
 use crate::refusal::MessageRefusal;
 use mimi_wire::components::SafeAad;
+use mimi_wire::policy::Capability;
 use mimi_wire::protocol::SubmitMessageRequest;
 use mimi_wire::{Decode, Domain, Reader};
 
@@ -42,7 +43,7 @@ impl Group {
         if !takes_part(role) || self.leaves.of_user(sender).next().is_none() {
             return Err(MessageRefusal::NotAParticipant(sender.clone()));
         }
-        if !self.roles.allows(role, Action::Use(Capability::SEND_MESSAGE)) {
+        if !self.has_capability(sender, Capability::SEND_MESSAGE) {
             return Err(MessageRefusal::Forbidden(role));
         }
         match message.epoch() {

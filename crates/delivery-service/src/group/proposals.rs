@@ -4,12 +4,12 @@ use super::components::ComponentUpdate;
 use super::judge::{mls, parse, refusal};
 use super::pending::Effect;
 use super::{Group, JudgedProposals, PendingProposal, View};
-use crate::authorization::Action;
 use crate::crypto;
 use crate::identity::Client;
 use crate::refusal::{NotAllowed, ProposalFault, UpdateRefusal};
 use mimi_wire::components::ParticipantListUpdate;
 use mimi_wire::mls::{MlsMessage, ProposalRef, Sender};
+use mimi_wire::policy::Action;
 use mimi_wire::{Domain, MimiUri};
 use openmls::prelude::{LeafNodeIndex, ProcessedMessageContent};
 use std::collections::BTreeSet;
@@ -112,10 +112,12 @@ impl Group {
             return if self.departing.contains(user) {
                 Ok(())
             } else {
-                Ok(self.check_right(user, Action::RemoveOwnClient)?)
+                let clients = u32::try_from(leaves.len()).unwrap_or(u32::MAX);
+                let right = self.check_right(user, &Action::RemoveOwnClient { clients });
+                Ok(right.map_err(NotAllowed::from)?)
             };
         }
-        self.check_right(user, Action::Leave)?;
+        self.check_right(user, &Action::Leave).map_err(NotAllowed::from)?;
         let all_go = self
             .leaves
             .of_user(user)

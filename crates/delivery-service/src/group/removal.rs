@@ -1,8 +1,8 @@
 //! Removals that the hub proposes itself.
 
 use super::commit::Draft;
+use super::policy::takes_part;
 use super::{Group, Judged, JudgedProposals, View};
-use crate::authorization::takes_part;
 use crate::hub::HubIdentity;
 use crate::identity::Client;
 use crate::refusal::{NotAllowed, RemovalRefusal};
@@ -23,7 +23,7 @@ impl Group {
         user: &MimiUri,
         now_ms: u64,
     ) -> Result<Judged, RemovalRefusal> {
-        if !takes_part(self.role(user, View::Effective)) {
+        if !takes_part(self.effective_role(user)) {
             return Err(RemovalRefusal::NotAParticipant(user.clone()));
         }
         let sender = self

@@ -1,11 +1,12 @@
 //! Handing the group to somebody who wants to join by external commit (draft-ietf-mimi-protocol-06 section 5.6).
 
-use super::{Group, View};
-use crate::authorization::{Action, takes_part};
+use super::Group;
+use super::policy::takes_part;
 use crate::crypto;
 use crate::hub::HubIdentity;
 use mimi_wire::codec::UnixMillis;
 use mimi_wire::mls::{Credential, GroupInfo, HpkeCiphertext, RatchetTree};
+use mimi_wire::policy::Capability;
 use mimi_wire::protocol::{
     GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoResponse, GroupInfoSuccess, PendingProposal,
     RatchetTreeOption,
@@ -60,8 +61,8 @@ impl Group {
     ) -> Option<GroupInfoSuccess> {
         let user = user_of(&request.requesting_credential)?;
         let allowed = user.domain() == *actor
-            && takes_part(self.role(&user, View::Effective))
-            && self.check_right(&user, Action::AddOwnClient).is_ok();
+            && takes_part(self.effective_role(&user))
+            && self.has_capability(&user, Capability::ADD_OWN_CLIENT);
         let suite = crypto::supported(request.cipher_suite.0)?;
         // The answer is signed with the hub's Ed25519 key, which only suites with that scheme can name.
         let scheme = suite.signature_algorithm();

@@ -8,10 +8,10 @@
 use super::found::read_leaves;
 use super::storage::{PartError, Parts};
 use super::{Group, PendingProposal};
-use crate::authorization::Roles;
 use crate::crypto;
 use crate::roster::{Leaves, LeavesError, Participants};
 use mimi_wire::components::ParticipantListData;
+use mimi_wire::policy::RoomState;
 use mimi_wire::{MimiUri, Reader};
 use openmls::group::{GroupId, InterimTranscriptHash, PublicGroup, QueuedProposal};
 use openmls::prelude::hash_ref::ProposalRef;
@@ -154,13 +154,16 @@ impl Group {
             mls,
             participants: nobody,
             leaves,
-            roles: Roles::cooperative(),
+            policy: RoomState::default(),
             pending,
             departing,
             served_group_info: group_info,
         };
         group
             .reload_components()
+            .map_err(|_| SnapshotError::Invalid("components"))?;
+        group
+            .reload_policy()
             .map_err(|_| SnapshotError::Invalid("components"))?;
         Ok(group)
     }

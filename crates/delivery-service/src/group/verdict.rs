@@ -151,6 +151,8 @@ impl Group {
         if !commit.added.is_empty() {
             self.find_new_leaves()?;
         }
+        let participants_change =
+            commit.components_changed || !commit.added.is_empty() || !commit.removed.is_empty();
         if commit.components_changed {
             self.reload_components()?;
         }
@@ -161,7 +163,11 @@ impl Group {
             let proposal = self.own_proposal(message, commit.accepted_ms)?;
             self.queue(proposal)?;
         }
-        Ok(())
+        if participants_change {
+            self.reload_policy()
+        } else {
+            Ok(())
+        }
     }
 
     fn apply_proposals(&mut self, judged: JudgedProposals) -> Result<(), ApplyError> {
@@ -170,7 +176,7 @@ impl Group {
             self.queue(proposal)?;
         }
         self.departing.extend(judged.departing);
-        Ok(())
+        self.reload_policy()
     }
 
     fn queue(&mut self, proposal: PendingProposal) -> Result<(), ApplyError> {

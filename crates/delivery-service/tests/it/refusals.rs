@@ -2,11 +2,11 @@
 
 use crate::client::{COMPONENTS, Plan, TestClient, domain, uri};
 use crate::room::{NOW, Room, add, remove};
-use delivery_service::authorization::Action;
 use delivery_service::{Group, Judged, LeavesError, NotAllowed, ProposalFault, RoleIndex, UpdateRefusal};
 use mimi_wire::components::{
-    ParticipantListUpdate, RoomMetaData, UserIndexRolePair, UserRolePair, component_id,
+    ParticipantListUpdate, RichDescription, RoomMetaData, UserIndexRolePair, UserRolePair, component_id,
 };
+use mimi_wire::policy::{Capability, Denial};
 use mimi_wire::protocol::{HandshakeBundle, UpdateOutcome};
 use openmls::group::Propose;
 use openmls::prelude::{
@@ -199,10 +199,10 @@ fn list_and_tree_have_to_agree() {
     });
     assert!(matches!(
         not_allowed(room.refuse(2, &bundle)),
-        NotAllowed::Forbidden {
+        NotAllowed::Policy(Denial::MissingCapability {
             role: RoleIndex(2),
-            action: Action::Kick
-        }
+            capability: Capability::KICK
+        })
     ));
     room.clients[2].discard();
     let plan = Plan {
@@ -239,7 +239,12 @@ fn rights_come_from_roles() {
     };
     let name = RoomMetaData {
         room_uri: "mimi://a.example/r/club".to_owned(),
-        room_name: "Bar".to_owned(),
+        room_descriptions: vec![RichDescription {
+            media_type: String::new(),
+            language_tag: "en".to_owned(),
+            description_content: b"a bar".as_slice().into(),
+        }],
+        room_name: "Club".to_owned(),
         ..RoomMetaData::default()
     };
     let plans = [
@@ -273,10 +278,7 @@ fn rights_come_from_roles() {
         assert!(
             matches!(
                 reason,
-                NotAllowed::Forbidden {
-                    role: RoleIndex(2),
-                    ..
-                }
+                NotAllowed::Policy(Denial::MissingCapability { .. } | Denial::RoleChange { .. })
             ),
             "{reason:?}"
         );
@@ -308,10 +310,10 @@ fn rights_come_from_roles() {
     let reason = not_allowed(room.refuse(0, &bundle));
     assert!(matches!(
         reason,
-        NotAllowed::Forbidden {
-            action: Action::ChangeOwnRole,
+        NotAllowed::Policy(Denial::MissingCapability {
+            capability: Capability::CHANGE_OWN_ROLE,
             ..
-        }
+        })
     ));
 }
 
