@@ -15,6 +15,7 @@
 //! | [`content`] | messages: CBOR, identifiers, parts, JSON | draft-ietf-mimi-content-09 |
 //! | [`franking`] | tags, franks, what is signed | section 5.4.1 |
 //! | [`policy`] | room policy: components, presets, authorization | draft-ietf-mimi-room-policy-04 |
+//! | [`view`] | any of these as JSON, for debugging | |
 //! | [`labels`] | octets that are signed, sealed to or hashed under a label | RFC 9420 section 5 |
 //!
 //! Where the drafts contradict themselves, the choice made is in `docs/decisions/0001-mimi-wire-ambiguities.md`.
@@ -29,6 +30,7 @@ pub mod mls;
 pub mod policy;
 pub mod protocol;
 pub mod uri;
+pub mod view;
 
 pub use codec::{Decode, DecodeError, DecodeErrorKind, Encode, Opaque, Reader};
 pub use uri::{Domain, MimiUri, UriError, UriKind};

@@ -7,7 +7,11 @@
     missing_docs
 )]
 
+mod bodies;
 mod content_examples;
 mod data;
+mod differential;
 mod mls_vectors;
+mod round_trips;
+mod strategies;
 mod wire_kats;
