@@ -1,4 +1,17 @@
 //! A MIMI client on openmls: command line, tests, conformance runs, bridged rooms.
 
 pub mod api;
+pub mod client;
+mod content;
+pub mod engine;
+mod error;
+pub mod matrix;
+mod mls;
+pub mod state;
 pub mod storage;
+pub mod transport;
+mod wire;
+
+pub use client::{Client, Options};
+pub use engine::Engine;
+pub use error::ClientError;

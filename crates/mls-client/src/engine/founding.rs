@@ -1,0 +1,152 @@
+//! Founding a room of which our provider is the hub.
+
+use super::Engine;
+use crate::api::{B64, CreateRoom, RoomSummary};
+use crate::error::ClientError;
+use crate::mls;
+use crate::state::{Change, Entry, Founding, Hash, Membership, Room, What};
+use crate::wire;
+use mimi_wire::codec::Encode as _;
+use mimi_wire::components::{ParticipantListData, RoomMetaData, UserRolePair, component_id};
+use mimi_wire::policy::Preset;
+use mimi_wire::{Domain, MimiUri};
+use openmls::prelude::{AppDataDictionary, Ciphersuite, ExternalSender, GroupId, MlsGroup};
+use openmls_traits::OpenMlsProvider as _;
+use tls_codec::DeserializeBytes as _;
+
+/// The roles of new rooms: everyone may add and remove.
+const PRESET: Preset = Preset::Cooperative;
+
+impl Engine {
+    /// Makes the group of a new room. The room is there for others once [`Engine::founded`] was told so.
+    pub fn found(&mut self, name: &str) -> Result<String, ClientError> {
+        self.saving(|engine| engine.found_unsaved(name))
+    }
+
+    fn found_unsaved(&mut self, name: &str) -> Result<String, ClientError> {
+        let account = self.account()?;
+        let domain = Domain::parse(&account.provider.provider).map_err(ClientError::malformed("provider"))?;
+        let token = random_name()?;
+        let uri = MimiUri::room(&domain, &token).map_err(ClientError::malformed("room URI"))?;
+        let group_uri = MimiUri::group(&domain, &token).map_err(ClientError::malformed("group URI"))?;
+        let user = MimiUri::parse(&account.session.user).map_err(ClientError::malformed("user URI"))?;
+        let suite = suite_of(&account.provider.cipher_suites)?;
+
+        let mut components = AppDataDictionary::new();
+        let list = ParticipantListData {
+            participants: vec![UserRolePair {
+                user: user.clone(),
+                role_index: PRESET.creator_role(),
+            }],
+        };
+        components.insert(component_id::PARTICIPANT_LIST, list.to_bytes());
+        let metadata = RoomMetaData {
+            room_uri: uri.as_str().into(),
+            room_name: name.replace('\0', ""),
+            ..RoomMetaData::default()
+        };
+        components.insert(component_id::ROOM_METADATA, metadata.to_bytes());
+        if !account.provider.franking_agent.0.is_empty() {
+            components.insert(
+                component_id::FRANKING_AGENT,
+                account.provider.franking_agent.0.clone(),
+            );
+        }
+        components.insert(component_id::ROLES_LIST, PRESET.roles().to_bytes());
+        let hub = ExternalSender::tls_deserialize_exact_bytes(&account.provider.external_sender.0)
+            .map_err(ClientError::malformed("external sender"))?;
+        let config = mls::create_config(suite, mls::context_extensions(components, hub)?)?;
+        let group_id = GroupId::from_slice(group_uri.as_bytes());
+        let credential = mls::credential(&account.session.client, &account.signer);
+        let group =
+            MlsGroup::new_with_group_id(&self.mls, &account.signer, &config, group_id.clone(), credential)
+                .map_err(ClientError::mls("found the group"))?;
+        let group_info = group
+            .export_group_info(self.mls.crypto(), &account.signer, false)
+            .map_err(ClientError::mls("export GroupInfo"))?;
+        let founding = Founding {
+            room: uri.as_str().into(),
+            group_info: wire::bare(&group_info)?.into(),
+            ratchet_tree: wire::tls(&group.export_ratchet_tree())?.into(),
+        };
+        let first = Entry {
+            pos: None,
+            at: 0,
+            event_id: None,
+            hash: Hash::of(&founding.group_info.0),
+            what: What::Change(Change {
+                by: account.session.client.clone(),
+                epoch: 0,
+                added_users: vec![account.session.user.clone()],
+                added_clients: vec![account.session.client.clone()],
+                ..Change::default()
+            }),
+        };
+        let room = Room {
+            uri: uri.as_str().into(),
+            hub: domain.as_str().into(),
+            name: Some(name.into()),
+            portal: None,
+            group_id: B64(group_id.to_vec()),
+            membership: Membership::Founding(founding),
+            next: 1,
+            joined_epoch: 0,
+            intent: None,
+            pending: None,
+            group_info_key: None,
+            own_handshakes: Vec::new(),
+            outgoing: Vec::new(),
+            history: vec![first],
+            future: Vec::new(),
+        };
+        self.state.rooms.insert(uri.as_str().into(), room);
+        Ok(uri.as_str().into())
+    }
+
+    /// Rooms whose founding the provider hasn't confirmed, as the requests to repeat.
+    pub fn founding(&self) -> Vec<CreateRoom> {
+        self.rooms()
+            .filter_map(|r| match &r.membership {
+                Membership::Founding(f) => Some(f.into()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The provider confirmed the founding.
+    pub fn founded(&mut self, summary: RoomSummary) -> Result<(), ClientError> {
+        self.summaries(vec![summary])
+    }
+
+    /// The provider refused the founding for good: the room never was.
+    pub fn not_founded(&mut self, uri: &str) -> Result<(), ClientError> {
+        self.saving(|engine| {
+            if let Some(mut group) = engine.group(uri)? {
+                group
+                    .delete(engine.mls.storage())
+                    .map_err(ClientError::mls("delete group"))?;
+            }
+            engine.state.rooms.remove(uri);
+            Ok(())
+        })
+    }
+}
+
+/// The first suite of the provider's list that we can do.
+pub(super) fn suite_of(suites: &[u16]) -> Result<Ciphersuite, ClientError> {
+    let ours = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
+    if suites.is_empty() || suites.contains(&u16::from(ours)) {
+        return Ok(ours);
+    }
+    Err(ClientError::Mls {
+        what: "cipher suite",
+        why: format!("the provider takes {suites:?}, we have 1"),
+    })
+}
+
+/// 128 random bits as a URI segment.
+pub(super) fn random_name() -> Result<String, ClientError> {
+    let mut octets = [0; 16];
+    getrandom::fill(&mut octets).map_err(|_| crate::storage::StorageError::Random)?;
+    Ok(hex::encode(octets))
+}

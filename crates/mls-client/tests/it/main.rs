@@ -1,0 +1,16 @@
+//! The client against a double of the provider side that orders what it is given and judges nothing but epochs.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod audit;
+mod feed;
+mod hub;
+mod kill;
+mod person;
+mod race;
+mod story;
