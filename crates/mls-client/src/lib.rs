@@ -1,6 +1,7 @@
 //! A MIMI client on openmls: command line, tests, conformance runs, bridged rooms.
 
 pub mod api;
+pub mod cli;
 pub mod client;
 mod content;
 pub mod engine;
