@@ -17,5 +17,6 @@ mod founding;
 mod franking;
 mod keys;
 mod messages;
+mod random;
 mod refusals;
 mod snapshots;
