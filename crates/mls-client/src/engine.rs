@@ -14,6 +14,7 @@ mod feed;
 mod founding;
 mod join;
 mod message;
+mod plan;
 
 pub use audit::Secret;
 pub use change::{Outcome, user_of};
@@ -160,6 +161,7 @@ impl Engine {
                     membership: Membership::Outside,
                     next: s.first,
                     joined_epoch: 0,
+                    departing: std::collections::BTreeSet::new(),
                     intent: None,
                     pending: None,
                     group_info_key: None,

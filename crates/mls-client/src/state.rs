@@ -3,7 +3,7 @@
 use crate::api::{B64, CreateRoom, FeedEntry, ProviderInfo, Session};
 use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of one device of one user.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -73,6 +73,10 @@ pub struct Room {
     pub next: u64,
     /// The epoch in which this device came in: what is older isn't for it.
     pub joined_epoch: u64,
+    /// Users who are out, as the hub sees it, but still in the list, with no proposal that says so: the next
+    /// commit has to take them out.
+    #[serde(default)]
+    pub departing: BTreeSet<String>,
     /// What is to be changed in the group until it has been.
     pub intent: Option<Intent>,
     /// The request under way, saved before it was sent, kept until its outcome is known.

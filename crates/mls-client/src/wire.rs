@@ -4,10 +4,13 @@ use crate::error::ClientError;
 use crate::state::Account;
 use mimi_wire::MimiUri;
 use mimi_wire::codec::{Decode, Encode, Opaque};
-use mimi_wire::components::{ApplicationFraming, MediaTypeList, extension_type, media_type, proposal_type};
+use mimi_wire::components::{
+    ApplicationFraming, MediaTypeList, ParticipantListUpdate, component_id, extension_type, media_type,
+    proposal_type,
+};
 use mimi_wire::mls::{
-    CipherSuite, Credential, GroupInfo, HpkeCiphertext, MlsMessage, RatchetTree, RequiredCapabilities,
-    Welcome,
+    AppDataOperation, CipherSuite, Content, Credential, GroupInfo, HpkeCiphertext, MlsMessage, Proposal,
+    RatchetTree, RequiredCapabilities, Welcome,
 };
 use mimi_wire::protocol::{
     ClientMaterial, GroupInfoOption, GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoResponse,
@@ -317,6 +320,23 @@ pub(crate) fn protocol_message(octets: &[u8]) -> Result<ProtocolMessage, ClientE
             what: "MLSMessage",
             why: "neither Public- nor PrivateMessage".into(),
         }),
+    }
+}
+
+/// The participant list update that a proposal message carries, where it carries one.
+pub(crate) fn list_update_in(proposal: &[u8]) -> Option<ParticipantListUpdate> {
+    let message = MlsMessage::from_bytes(proposal).ok()?.public_message()?;
+    let Content::Proposal(proposal) = message.content else {
+        return None;
+    };
+    let Proposal::AppDataUpdate(update) = *proposal else {
+        return None;
+    };
+    match update.operation {
+        AppDataOperation::Update(body) if update.component_id == component_id::PARTICIPANT_LIST => {
+            ParticipantListUpdate::from_bytes(&body).ok()
+        }
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! was first, a new request is built from the same intent.
 
 use super::dictionary::{self, interpret, participants};
+use super::plan::{Plan, has_client, on_our_way_out};
 use super::{Engine, load};
 use crate::api::{B64, UpdateRequest};
 use crate::error::ClientError;
@@ -13,19 +14,11 @@ use crate::state::{Addition, Change, Entry, Hash, Intent, Membership, Pending, R
 use crate::wire::{self, KeyMaterial, UpdateAnswer};
 use mimi_wire::MimiUri;
 use mimi_wire::codec::Encode as _;
-use mimi_wire::components::{
-    ParticipantListData, ParticipantListUpdate, RoleIndex, UserRolePair, component_id,
-};
-use openmls::prelude::{
-    AppDataUpdateProposal, KeyPackage, KeyPackageIn, LeafNodeIndex, MlsGroup, Proposal, ProposalOrRefType,
-    Propose, ProtocolVersion, Sender,
-};
+use mimi_wire::components::{ParticipantListUpdate, component_id};
+use openmls::prelude::{MlsGroup, ProposalOrRefType, Propose, Sender};
 use openmls_traits::OpenMlsProvider as _;
 use std::collections::BTreeSet;
-use tls_codec::DeserializeBytes as _;
 
-/// Role of people who are added, in the default preset.
-const ORDINARY: RoleIndex = RoleIndex(2);
 /// How many own handshakes are remembered by hash.
 const REMEMBERED: usize = 64;
 
@@ -99,7 +92,10 @@ impl Engine {
         if room.membership != Membership::Member || room.intent.is_some() || room.pending.is_some() {
             return Ok(false);
         }
-        Ok(self.group(uri)?.is_some_and(|g| g.is_active() && committable(&g)))
+        let departing = !room.departing.is_empty();
+        let open =
+            |g: &MlsGroup| g.is_active() && (departing || g.has_pending_proposals()) && !on_our_way_out(g);
+        Ok(self.group(uri)?.is_some_and(|g| open(&g)))
     }
 
     /// Wants the proposals of others committed, if there are some that we may commit.
@@ -187,18 +183,15 @@ impl Engine {
     ) -> Result<Option<Pending>, ClientError> {
         let account = self.account()?;
         let mut plan = match intent {
-            Intent::Add { users } => self.additions(group, users)?,
-            Intent::Remove { users } => removals(group, users)?,
+            Intent::Add { users } => Plan::add(&self.mls, group, users)?,
+            Intent::Remove { users } => Plan::remove(group, users)?,
             _ => Plan::default(),
         };
-        gone_by_hub(group, &mut plan.list)?;
-        if plan.is_empty() && !committable(group) {
+        plan.tidy(group, &self.room(uri)?.departing)?;
+        if plan.is_empty() && !group.has_pending_proposals() {
             return Ok(None);
         }
-        let list = (plan.list != ParticipantListUpdate::default()).then(|| {
-            let update = AppDataUpdateProposal::update(component_id::PARTICIPANT_LIST, plan.list.to_bytes());
-            Proposal::AppDataUpdate(Box::new(update))
-        });
+        let list = plan.list_proposal();
         let epoch = group.epoch().as_u64();
         let tree = group.export_ratchet_tree();
         group
@@ -243,44 +236,6 @@ impl Engine {
             epoch,
             merge: true,
         }))
-    }
-
-    fn additions(&self, group: &MlsGroup, users: &[Addition]) -> Result<Plan, ClientError> {
-        let list = participants(group)?;
-        let present: BTreeSet<String> = group
-            .members()
-            .filter_map(|m| client_of(&m.credential).ok())
-            .collect();
-        let mut plan = Plan::default();
-        for Addition { user, key_packages } in users {
-            let uri = MimiUri::parse(user).map_err(|_| ClientError::BadUser(user.clone()))?;
-            if list.find(&uri).is_none() {
-                plan.list.added_participants.push(UserRolePair {
-                    user: uri.clone(),
-                    role_index: ORDINARY,
-                });
-            }
-            for octets in key_packages {
-                let key_package = self.checked_key_package(&octets.0)?;
-                let client = client_of(key_package.leaf_node().credential())?;
-                if user_of(&client).as_ref() != Some(&uri) {
-                    return Err(ClientError::BadIdentity(format!(
-                        "{client} is no client of {user}"
-                    )));
-                }
-                if !present.contains(&client) {
-                    plan.adds.push(key_package);
-                }
-            }
-        }
-        Ok(plan)
-    }
-
-    fn checked_key_package(&self, octets: &[u8]) -> Result<KeyPackage, ClientError> {
-        KeyPackageIn::tls_deserialize_exact_bytes(octets)
-            .map_err(ClientError::malformed("KeyPackage"))?
-            .validate(self.mls.crypto(), ProtocolVersion::Mls10)
-            .map_err(ClientError::malformed("KeyPackage"))
     }
 
     /// Proposals that take out this client (SelfRemove), the user's other clients, and the user from the list.
@@ -457,37 +412,6 @@ impl Engine {
     }
 }
 
-fn has_client(group: &MlsGroup, user: &MimiUri) -> bool {
-    group
-        .members()
-        .any(|m| client_of(&m.credential).is_ok_and(|c| user_of(&c).as_ref() == Some(user)))
-}
-
-/// What a commit proposes by value.
-#[derive(Default)]
-struct Plan {
-    list: ParticipantListUpdate,
-    adds: Vec<KeyPackage>,
-    removals: Vec<LeafNodeIndex>,
-}
-
-impl Plan {
-    fn is_empty(&self) -> bool {
-        self.list == ParticipantListUpdate::default() && self.adds.is_empty() && self.removals.is_empty()
-    }
-}
-
-/// Whether there are proposals and none takes us out: who is taken out can't commit.
-pub(super) fn committable(group: &MlsGroup) -> bool {
-    let own = group.own_leaf_index();
-    let takes_us = |p: &openmls::prelude::QueuedProposal| match p.proposal() {
-        Proposal::Remove(remove) => remove.removed() == own,
-        Proposal::SelfRemove => *p.sender() == Sender::Member(own),
-        _ => false,
-    };
-    group.has_pending_proposals() && !group.pending_proposals().any(takes_us)
-}
-
 fn forget_own_proposals(mls: &mls::Provider, group: &mut MlsGroup) -> Result<(), ClientError> {
     let own = Sender::Member(group.own_leaf_index());
     let refs: Vec<_> = group
@@ -501,77 +425,6 @@ fn forget_own_proposals(mls: &mls::Provider, group: &mut MlsGroup) -> Result<(),
             .map_err(ClientError::mls("forget proposal"))?;
     }
     Ok(())
-}
-
-fn removals(group: &MlsGroup, users: &[String]) -> Result<Plan, ClientError> {
-    let list = participants(group)?;
-    let mut plan = Plan::default();
-    for user in users {
-        let uri = MimiUri::parse(user).map_err(|_| ClientError::BadUser(user.clone()))?;
-        plan.list
-            .removed_indices
-            .extend(list.find(&uri).map(|(index, _)| index));
-        let leaves = group
-            .members()
-            .filter(|m| client_of(&m.credential).is_ok_and(|c| user_of(&c).as_ref() == Some(&uri)));
-        plan.removals.extend(leaves.map(|m| m.index));
-    }
-    Ok(plan)
-}
-
-/// The hub can only propose to remove clients (openmls refuses its AppDataUpdates). Whoever commits such
-/// removals also takes users out of the list that are left without a client by them.
-fn gone_by_hub(group: &MlsGroup, update: &mut ParticipantListUpdate) -> Result<(), ClientError> {
-    let removed: BTreeSet<_> = group
-        .pending_proposals()
-        .filter(|p| matches!(p.sender(), Sender::External(_)))
-        .filter_map(|p| match p.proposal() {
-            Proposal::Remove(remove) => Some(remove.removed()),
-            _ => None,
-        })
-        .collect();
-    if removed.is_empty() {
-        return Ok(());
-    }
-    let user = |m: &openmls::prelude::Member| client_of(&m.credential).ok().and_then(|c| user_of(&c));
-    let staying: BTreeSet<_> = group
-        .members()
-        .filter(|m| !removed.contains(&m.index))
-        .filter_map(|m| user(&m))
-        .collect();
-    let gone: BTreeSet<_> = group
-        .members()
-        .filter(|m| removed.contains(&m.index))
-        .filter_map(|m| user(&m))
-        .filter(|u| !staying.contains(u))
-        .collect();
-    let list = participants(group)?;
-    let touched = touched_by_reference(group, &list)?;
-    for user in gone {
-        if let Some((index, _)) = list.find(&user)
-            && !touched.contains(&index)
-            && !update.removed_indices.contains(&index)
-        {
-            update.removed_indices.push(index);
-        }
-    }
-    Ok(())
-}
-
-/// Indices that proposals in the store already change.
-fn touched_by_reference(group: &MlsGroup, list: &ParticipantListData) -> Result<BTreeSet<u32>, ClientError> {
-    let mut touched = BTreeSet::new();
-    for proposal in group.pending_proposals() {
-        let Proposal::AppDataUpdate(update) = proposal.proposal() else {
-            continue;
-        };
-        if let Some(update) = dictionary::list_update(update)? {
-            touched.extend(update.removed_indices);
-            touched.extend(update.changed_role_participants.iter().map(|c| c.user_index));
-        }
-    }
-    touched.retain(|index| list.get(*index).is_some());
-    Ok(touched)
 }
 
 /// The user of a client URI.
@@ -614,6 +467,10 @@ pub(super) fn diff(by: &str, before: &Snapshot, group: &MlsGroup) -> Result<Chan
 pub(super) fn advanced(room: &mut Room, group: &MlsGroup) -> Result<(), ClientError> {
     if let Some(metadata) = dictionary::metadata(group)? {
         room.name = Some(metadata.room_name);
+    }
+    if !room.departing.is_empty() {
+        let list = snapshot(group)?.0;
+        room.departing.retain(|user| list.contains(user));
     }
     if !group.is_active() {
         room.membership = Membership::Left;

@@ -3,6 +3,7 @@
 use super::change::{advanced, diff, snapshot};
 use super::dictionary::interpret;
 use super::message::Received;
+use super::plan::leaving;
 use super::{Engine, load};
 use crate::api::{B64, FeedEntry, FeedItem, LogPage};
 use crate::error::ClientError;
@@ -222,6 +223,7 @@ impl Engine {
             return Ok(());
         };
         let before = snapshot(&group)?;
+        let leaving = leaving(&group)?;
         let (staged, by) = self.stage(&mut group, message)?;
         group
             .merge_staged_commit(&self.mls, staged)
@@ -233,6 +235,7 @@ impl Engine {
         if matches!(room.membership, Membership::Broken { .. }) {
             room.membership = Membership::Member;
         }
+        room.departing.extend(leaving);
         advanced(room, &group)?;
         let what = What::Change(change);
         room.history.push(Entry {

@@ -91,6 +91,7 @@ impl Engine {
             membership: Membership::Founding(founding),
             next: 1,
             joined_epoch: 0,
+            departing: std::collections::BTreeSet::new(),
             intent: None,
             pending: None,
             group_info_key: None,

@@ -146,8 +146,10 @@ impl Engine {
         let hash = Hash::of(&wire::octets(bundle.commit())?);
         let bundle = wire::commit_bundle(&bundle, &tree)?;
         let group_id = group.group_id().to_vec();
+        // The list is the same in both epochs: an external commit of ours doesn't touch it.
+        let departing = super::plan::leaving_by(&state.pending, &dictionary::participants(&group)?);
         let room = self.room_mut(uri)?;
-        (room.joined_epoch, room.group_id) = (epoch, group_id.into());
+        (room.joined_epoch, room.group_id, room.departing) = (epoch, group_id.into(), departing);
         Ok(Pending {
             bundle: bundle.into(),
             hash,
@@ -221,6 +223,7 @@ impl Engine {
         room.membership = Membership::Member;
         room.group_id = group.group_id().to_vec().into();
         room.joined_epoch = group.epoch().as_u64();
+        room.departing.clear();
         (room.intent, room.pending, room.group_info_key) = (None, None, None);
         super::change::advanced(room, &group)?;
         tracing::debug!(
