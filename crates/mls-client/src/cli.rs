@@ -153,3 +153,45 @@ fn default_profile() -> Result<PathBuf, CliError> {
         .map(|base| base.join("causeway/client"))
         .ok_or_else(|| CliError::usage("there is no home directory", "name a directory with --profile"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use clap::{CommandFactory as _, Parser};
+
+    #[derive(Parser)]
+    struct Causeway {
+        #[command(flatten)]
+        client: ClientArgs,
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Causeway::command().debug_assert();
+    }
+
+    #[test]
+    fn options_for_all_commands_stand_before_or_after() {
+        for line in [
+            "causeway --json --profile p rooms",
+            "causeway rooms --profile p --json",
+        ] {
+            let args = Causeway::try_parse_from(line.split(' ')).unwrap().client;
+            assert!(args.json);
+            assert_eq!(args.profile, Some("p".into()));
+            assert!(matches!(args.command, Command::Rooms));
+        }
+        assert!(
+            Causeway::try_parse_from(["causeway", "secrets"]).is_err(),
+            "not without --for-audit"
+        );
+        assert!(Causeway::try_parse_from(["causeway", "login", "--user", "alice"]).is_err());
+    }
+}

@@ -26,7 +26,7 @@ pub(super) struct LoginArgs {
     /// What this device is to be called. Default: a random name.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// Base URL of the Matrix homeserver. Default: what the provider says.
+    /// Base URL of the Matrix homeserver. Default: https:// and the server name that the provider says.
     #[arg(long, value_name = "URL")]
     homeserver: Option<String>,
     /// File with the Matrix password, `-` for standard input. Or in CAUSEWAY_PASSWORD.
@@ -77,7 +77,7 @@ pub(super) async fn login(place: &Place<'_>, args: &LoginArgs, out: Output) -> R
         let homeserver = args
             .homeserver
             .clone()
-            .or_else(|| info.homeserver.clone())
+            .or_else(|| info.homeserver.as_ref().map(|name| format!("https://{name}")))
             .ok_or_else(|| {
                 CliError::usage(
                     "the provider doesn't say where its homeserver is",

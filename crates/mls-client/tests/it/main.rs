@@ -9,6 +9,7 @@
 
 mod audit;
 mod feed;
+mod http;
 mod hub;
 mod kill;
 mod person;
