@@ -9,6 +9,7 @@
 
 mod bodies;
 mod content_examples;
+mod corpus;
 mod data;
 mod differential;
 mod mls_vectors;
