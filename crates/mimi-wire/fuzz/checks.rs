@@ -7,7 +7,7 @@ use mimi_wire::view::KINDS;
 use mimi_wire::{Domain, MimiUri};
 
 /// The first octet picks a structure; the rest is refused, or read and written back unchanged.
-pub fn wire(data: &[u8]) {
+pub(crate) fn wire(data: &[u8]) {
     let Some((&first, bytes)) = data.split_first() else {
         return;
     };
@@ -19,7 +19,7 @@ pub fn wire(data: &[u8]) {
 }
 
 /// Content is refused, or it is the same after any way through the encodings.
-pub fn content(data: &[u8]) {
+pub(crate) fn content(data: &[u8]) {
     if let Ok(value) = Value::decode(data) {
         assert_eq!(Value::decode(&value.encode()).unwrap(), value);
     }
@@ -47,7 +47,7 @@ pub fn content(data: &[u8]) {
 }
 
 /// Texts: URIs keep their octets, templates expand to paths that lead back.
-pub fn text(data: &[u8]) {
+pub(crate) fn text(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let _ = Domain::parse(text);
     let _ = directory::parse_path_domain(text);
