@@ -1,0 +1,128 @@
+//! A store that fails at any write: nothing acknowledged is lost, nothing is done twice.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use store::{
+    Batch, BlobHash, Collected, Committed, Guard, MemoryStore, OwnerKey, Scan, Snapshot, Space, Stats, Store,
+    StoreError, Verify, VerifyReport,
+};
+
+use crate::world::{A, B, World, uri};
+
+/// So many of a hundred commits fail, scattered; about half of those have been written all the same, as when the answer
+/// of a store is lost.
+struct Failing {
+    inner: MemoryStore,
+    commits: AtomicU32,
+    percent: AtomicU32,
+}
+
+fn fault() -> StoreError {
+    StoreError::Io {
+        what: "commit",
+        path: "memory".into(),
+        source: Arc::new(std::io::Error::other("injected")),
+    }
+}
+
+#[async_trait]
+impl Store for Failing {
+    async fn acquire(&self, owner: &OwnerKey) -> Result<Guard, StoreError> {
+        self.inner.acquire(owner).await
+    }
+    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        let count = self.commits.fetch_add(1, Ordering::Relaxed);
+        let scattered = count.wrapping_mul(2_654_435_761) >> 16;
+        if scattered % 100 >= self.percent.load(Ordering::Relaxed) {
+            return self.inner.commit(batch).await;
+        }
+        if (scattered >> 8) % 2 == 0 {
+            self.inner.commit(batch).await?;
+        }
+        Err(fault())
+    }
+    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.inner.get(space, key).await
+    }
+    async fn scan(&self, scan: Scan) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.inner.scan(scan).await
+    }
+    async fn blob_put(&self, bytes: Bytes) -> Result<BlobHash, StoreError> {
+        self.inner.blob_put(bytes).await
+    }
+    async fn blob_get(&self, hash: &BlobHash) -> Result<Option<Bytes>, StoreError> {
+        self.inner.blob_get(hash).await
+    }
+    async fn collect_blobs(
+        &self,
+        referenced: HashSet<BlobHash>,
+        grace: Duration,
+    ) -> Result<Collected, StoreError> {
+        self.inner.collect_blobs(referenced, grace).await
+    }
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.inner.snapshot().await
+    }
+    async fn verify(&self, depth: Verify) -> Result<VerifyReport, StoreError> {
+        self.inner.verify(depth).await
+    }
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        self.inner.stats().await
+    }
+}
+
+fn failing() -> Arc<Failing> {
+    Arc::new(Failing {
+        inner: MemoryStore::new(),
+        commits: AtomicU32::new(0),
+        percent: AtomicU32::new(0),
+    })
+}
+
+#[tokio::test]
+async fn a_failing_store_loses_and_doubles_nothing() {
+    for percent in [10, 30, 50] {
+        let (store_a, store_b) = (failing(), failing());
+        let world = World::on(vec![(A, store_a.clone()), (B, store_b.clone())]).await;
+        let (mut alice, _) = world.user(A, "alice").await;
+        let (mut bob, _) = world.user(B, "bob").await;
+        let room = alice.client.create("Faults").await.unwrap();
+        alice
+            .client
+            .add(&room, &[uri("mimi://b.example/u/bob")])
+            .await
+            .unwrap();
+        world.quiet().await;
+        bob.client.sync().await.unwrap();
+        store_a.percent.store(percent, Ordering::Relaxed);
+        store_b.percent.store(percent, Ordering::Relaxed);
+        let mut texts = Vec::new();
+        for index in 0..12 {
+            // Either is told that it failed and tries again under the same id.
+            let text = format!("{index}");
+            if index % 2 == 0 {
+                alice.insist(&room, &text).await;
+            } else {
+                bob.insist(&room, &text).await;
+            }
+            texts.push(text);
+        }
+        store_a.percent.store(0, Ordering::Relaxed);
+        store_b.percent.store(0, Ordering::Relaxed);
+        world.quiet().await;
+        for person in [&mut alice, &mut bob] {
+            let mut seen: Vec<String> = person
+                .texts(&room)
+                .await
+                .into_iter()
+                .map(|(_, text)| text)
+                .collect();
+            seen.sort_by_key(|text| text.parse::<u32>().unwrap());
+            assert_eq!(seen, texts, "{percent} of 100 commits fail");
+        }
+    }
+}

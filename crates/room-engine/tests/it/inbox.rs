@@ -1,0 +1,131 @@
+//! What the homeserver pushes.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use room_engine::outbox::OutboxBody;
+use room_engine::{InboundEvent, SignIn, carrier};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::world::{A, World, ctx, uri};
+
+fn event(event_id: &str, event_type: &str, room_id: &str, content: serde_json::Value) -> InboundEvent {
+    InboundEvent {
+        room_id: room_id.to_owned(),
+        event_id: event_id.to_owned(),
+        sender: "@alice:a.example".to_owned(),
+        event_type: event_type.to_owned(),
+        state_key: None,
+        content,
+    }
+}
+
+async fn statuses(world: &Arc<World>, count: usize) -> Vec<serde_json::Value> {
+    for _ in 0..1000 {
+        let found: Vec<serde_json::Value> = world
+            .portal_events
+            .lock()
+            .unwrap()
+            .iter()
+            .filter_map(|entry| match &entry.body {
+                OutboxBody::PortalSend {
+                    event_type, content, ..
+                } if event_type == carrier::STATUS => Some(content.clone()),
+                _ => None,
+            })
+            .collect();
+        if found.len() >= count {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("no status came");
+}
+
+/// A submission in the portal becomes one message, however often the homeserver pushes it, in whatever transaction.
+#[tokio::test]
+async fn a_portal_submission_counts_once() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    let room = alice.client.create("Portal").await.unwrap();
+    world.quiet().await;
+    let portal = world.engine(A).portal_room(&uri(&room)).await.unwrap().unwrap();
+
+    let mut engine = alice.client.into_engine();
+    let id = engine
+        .compose(&room, "through the portal", "text/plain;charset=utf-8")
+        .unwrap();
+    let (submission, _) = engine.submission(&room, &id).unwrap();
+    let content = json!({ "id": submission.id, "message": URL_SAFE_NO_PAD.encode(&submission.message.0) });
+    let pushed = event("$one", carrier::MESSAGE, &portal, content.clone());
+    let a = world.engine(A);
+    a.transaction(ctx(), "t1", vec![pushed.clone()]).await.unwrap();
+    a.transaction(ctx(), "t1", vec![pushed.clone()]).await.unwrap();
+    a.transaction(
+        ctx(),
+        "t2",
+        vec![
+            pushed.clone(),
+            event("$bad", carrier::MESSAGE, &portal, json!({"id": 1})),
+        ],
+    )
+    .await
+    .unwrap();
+    // The same message once more, as another event: a client that repeats itself.
+    a.transaction(
+        ctx(),
+        "t3",
+        vec![event("$two", carrier::MESSAGE, &portal, content)],
+    )
+    .await
+    .unwrap();
+    let found = statuses(&world, 1).await;
+    assert_eq!(found[0]["id"], json!(id));
+    assert_eq!(found[0]["state"], "accepted");
+    world.restart(A).await;
+    world.quiet().await;
+    assert_eq!(statuses(&world, 1).await.len(), 1);
+    let page = world
+        .engine(A)
+        .feed(&uri(&room), &uri("mimi://a.example/u/alice"), 1, 100, None)
+        .await
+        .unwrap();
+    let messages = page
+        .entries
+        .iter()
+        .filter(|entry| matches!(entry.item, room_engine::FeedItem::Message { .. }))
+        .count();
+    assert_eq!(messages, 1);
+}
+
+/// A new device of a Matrix user signs in only after its nonce came through the homeserver.
+#[tokio::test]
+async fn a_nonce_opens_the_session() {
+    let world = World::new().await;
+    let a = world.engine(A);
+    let SignIn::Challenge { nonce } = a.sign_in_matrix(ctx(), "alice", "phone").await.unwrap() else {
+        panic!("a session without a nonce")
+    };
+    let login = |id: &str, nonce: &str| event(id, carrier::LOGIN, "!dm:a.example", json!({ "nonce": nonce }));
+    a.transaction(ctx(), "t1", vec![login("$wrong", "guessed")])
+        .await
+        .unwrap();
+    let mut other = login("$other", &nonce);
+    other.sender = "@mallory:a.example".to_owned();
+    a.transaction(ctx(), "t2", vec![other]).await.unwrap();
+    let still = a.sign_in_matrix(ctx(), "alice", "phone").await.unwrap();
+    assert!(matches!(still, SignIn::Challenge { nonce: again } if again == nonce));
+    a.transaction(ctx(), "t3", vec![login("$right", &nonce)])
+        .await
+        .unwrap();
+    for _ in 0..1000 {
+        if let SignIn::Session(session) = a.sign_in_matrix(ctx(), "alice", "phone").await.unwrap() {
+            let who = a.session(&session.token).await.unwrap().unwrap();
+            assert_eq!(who.client.as_str(), "mimi://a.example/d/alice/phone");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the nonce was not taken");
+}

@@ -1,0 +1,16 @@
+//! The engine with real MLS clients: providers in one process, no network between them but the outbox.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod faults;
+mod graph;
+mod inbox;
+mod sender;
+mod story;
+mod world;
