@@ -40,7 +40,7 @@ impl Store for Failing {
         if scattered % 100 >= self.percent.load(Ordering::Relaxed) {
             return self.inner.commit(batch).await;
         }
-        if (scattered >> 8) % 2 == 0 {
+        if (scattered >> 8).is_multiple_of(2) {
             self.inner.commit(batch).await?;
         }
         Err(fault())

@@ -357,6 +357,7 @@ impl std::fmt::Debug for Face {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // stands behind map_err everywhere
 fn refused(refusal: Refusal) -> TransportError {
     let code = match &refusal {
         Refusal::Unknown { .. } => ApiErrorCode::NotFound,
