@@ -54,9 +54,11 @@ fn read_protocol(r: &mut Reader<'_>) -> Result<(), DecodeError> {
 
 /// Reads `MLSMessage<V>` where each is a proposal as PublicMessage or SemiPrivateMessage.
 fn read_proposals(r: &mut Reader<'_>) -> Result<Vec<MlsMessage>, DecodeError> {
+    let name = r.field_name();
     let mut window = r.window()?;
     let mut messages = Vec::new();
     while !window.is_empty() {
+        window.field(name);
         if messages.len() == MAX_MESSAGES {
             return Err(window.error(DecodeErrorKind::TooMany { limit: MAX_MESSAGES }));
         }

@@ -44,6 +44,11 @@ impl<'a> Reader<'a> {
         self
     }
 
+    /// The name of the field that is being read.
+    pub(crate) fn field_name(&self) -> &'static str {
+        self.field
+    }
+
     /// An error at this position.
     pub fn error(&self, kind: DecodeErrorKind) -> DecodeError {
         DecodeError {

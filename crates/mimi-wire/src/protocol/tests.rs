@@ -182,3 +182,106 @@ fn unknown_protocols_are_told_apart() {
     let error = SubmitMessageResponse::from_bytes(&[2, 0]).unwrap_err();
     assert_eq!(error.kind, DecodeErrorKind::UnsupportedProtocol(2));
 }
+
+#[test]
+fn lists_of_messages_are_bounded() {
+    let one = FanoutMessage::application(UnixMillis(1), application(), None)
+        .unwrap()
+        .to_bytes();
+    let full = one.repeat(super::MAX_MESSAGES);
+    assert_eq!(
+        FanoutMessage::decode_all(&full).unwrap().len(),
+        super::MAX_MESSAGES
+    );
+    let error = FanoutMessage::decode_all(&[full, one].concat()).unwrap_err();
+    assert_eq!(
+        error.kind,
+        DecodeErrorKind::TooMany {
+            limit: super::MAX_MESSAGES
+        }
+    );
+
+    let more = vec![proposal(); super::MAX_MESSAGES + 1];
+    let bundle = HandshakeBundle::proposals(proposal(), more).unwrap();
+    let error = HandshakeBundle::from_bytes(&bundle.to_bytes()).unwrap_err();
+    assert_eq!(
+        error.kind,
+        DecodeErrorKind::TooMany {
+            limit: super::MAX_MESSAGES
+        }
+    );
+    assert_eq!(error.field, "HandshakeBundle.moreProposals");
+}
+
+#[test]
+fn every_code_has_its_number() {
+    use super::{
+        AbuseType, FieldSource, GroupInfoCode, IdentifierQueryCode, KeyMaterialClientCode,
+        RatchetTreePresence, SearchIdentifierType, SubmitResponseCode, UpdateResponseCode,
+    };
+    fn codes<T: Encode + Decode + Copy + PartialEq + std::fmt::Debug>(all: &[T], numbers: &[u8]) {
+        for (case, number) in all.iter().zip(numbers) {
+            assert_eq!(case.to_bytes(), [*number]);
+        }
+        for number in 0..=u8::MAX {
+            assert_eq!(
+                T::from_bytes(&[number]).is_ok(),
+                numbers.contains(&number),
+                "{number}"
+            );
+        }
+    }
+    codes(KeyMaterialUserCode::ALL, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    codes(KeyMaterialClientCode::ALL, &[0, 1, 2]);
+    codes(UpdateResponseCode::ALL, &[0, 1, 2, 3]);
+    codes(SubmitResponseCode::ALL, &[0, 1, 2]);
+    codes(GroupInfoCode::ALL, &[1, 2, 3]);
+    codes(ConsentOperation::ALL, &[0, 1, 2, 3]);
+    codes(SearchIdentifierType::ALL, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    codes(IdentifierQueryCode::ALL, &[0, 1, 2, 3, 4]);
+    codes(FieldSource::ALL, &[7, 8]);
+    codes(AbuseType::ALL, &[0]);
+    codes(RatchetTreePresence::ALL, &[0, 1, 2, 3]);
+}
+
+#[test]
+fn what_is_signed_is_all_but_the_signature() {
+    let request = super::GroupInfoRequest {
+        cipher_suite: CipherSuite(1),
+        requesting_signature_key: vec![1].into(),
+        requesting_credential: crate::mls::Credential::basic(b"a".to_vec()),
+        group_info_public_key: vec![2].into(),
+        joining_code: vec![].into(),
+        signature: vec![3].into(),
+    };
+    assert_eq!(
+        hex::encode(request.to_bytes()),
+        "010001010100010161010200".to_owned() + "0103"
+    );
+    assert_eq!(hex::encode(request.tbs()), "010001010100010161010200");
+    assert!(
+        request
+            .sign_content()
+            .starts_with(b"\x1bMLS 1.0 GroupInfoRequestTBS\x0c")
+    );
+
+    let refused = super::GroupInfoResponse::NotAuthorized {
+        room_id: vec![7].into(),
+    };
+    assert_eq!(refused.to_bytes(), [1, 1, 7, 2]);
+    assert_eq!(refused.room_id(), [7]);
+
+    let request = super::KeyMaterialRequest {
+        requesting_user: uri("mimi://a"),
+        target_user: uri("mimi://b"),
+        room_id: None,
+        acceptable_ciphersuites: vec![CipherSuite(1)],
+        required_capabilities: crate::mls::RequiredCapabilities::default(),
+        requester_signature_key: vec![1].into(),
+        requester_credential: crate::mls::Credential::basic(b"a".to_vec()),
+        key_material_request_signature: vec![3].into(),
+    };
+    let tbs = "01086d696d693a2f2f61086d696d693a2f2f620002000100000001010001 0161".replace(' ', "");
+    assert_eq!(hex::encode(request.tbs()), tbs);
+    assert_eq!(hex::encode(request.to_bytes()), tbs + "0103");
+}
