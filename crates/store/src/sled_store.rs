@@ -82,6 +82,9 @@ pub struct SledStore {
 }
 
 impl SledStore {
+    /// Newest format of the stored data that this program knows.
+    pub const FORMAT: u32 = FORMAT;
+
     /// Opens or creates a store: locks it, checks its format (newer refused, older migrated), looks for lost batches
     /// and damaged records (bounded: milliseconds, whatever the size).
     pub async fn open(options: SledOptions) -> Result<SledStore, StoreError> {
