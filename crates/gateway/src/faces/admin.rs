@@ -1,0 +1,75 @@
+//! Health, metrics, and the admin API. Not for the public network.
+
+use crate::config::Secret;
+use crate::web::{BodyLimit, observe};
+use axum::Router;
+use axum::routing::{delete, get};
+use metrics_exporter_prometheus::PrometheusHandle;
+use room_engine::Engine;
+use std::sync::Arc;
+use store::Store;
+
+pub mod api;
+mod endpoints;
+mod health;
+
+/// Name in logs and metrics.
+pub const FACE: &str = "admin";
+
+/// What the face needs.
+#[derive(Clone)]
+pub struct AdminFace(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    store: Arc<dyn Store>,
+    token: Option<Secret>,
+    metrics: Option<PrometheusHandle>,
+    limit: BodyLimit,
+}
+
+impl AdminFace {
+    /// Puts it together. Without a token the admin API is off; without a handle `/metrics` is.
+    pub fn new(
+        engine: Engine,
+        store: Arc<dyn Store>,
+        token: Option<Secret>,
+        metrics: Option<PrometheusHandle>,
+        body_time: std::time::Duration,
+    ) -> Self {
+        let limit = BodyLimit {
+            size: 64 * 1024,
+            time: body_time,
+        };
+        Self(Arc::new(Inner {
+            engine,
+            store,
+            token,
+            metrics,
+            limit,
+        }))
+    }
+
+    /// The routes.
+    pub fn router(self) -> Router {
+        let admin = Router::new()
+            .route("/accounts", get(endpoints::accounts).post(endpoints::add_account))
+            .route("/accounts/{user}", delete(endpoints::remove_account))
+            .route("/rooms", get(endpoints::rooms))
+            .route("/rooms/{room}", get(endpoints::room))
+            .route("/queues", get(endpoints::queues))
+            .layer(axum::middleware::from_fn_with_state(
+                self.clone(),
+                endpoints::authenticate,
+            ));
+        Router::new()
+            .nest(api::PREFIX, admin)
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
+            .route("/metrics", get(health::metrics))
+            .with_state(self)
+            .layer(axum::middleware::from_fn(|request, next| {
+                observe(FACE, request, next)
+            }))
+    }
+}

@@ -1,0 +1,182 @@
+//! The types of the admin API. `schemas/admin-api.json` is made from them.
+//!
+//! Served below [`PREFIX`]; every request carries `Authorization: Bearer <admin token>`.
+//!
+//! | request | body | answer |
+//! |---|---|---|
+//! | `GET /accounts` | | array of [`Account`] |
+//! | `POST /accounts` | [`AddAccount`] | [`AccountAdded`] |
+//! | `DELETE /accounts/{user}` | | 204 |
+//! | `GET /rooms` | | array of [`Room`] |
+//! | `GET /rooms/{room}` | | [`Room`] |
+//! | `GET /queues` | | array of [`Queue`] |
+
+use room_engine::outbox::Destination;
+use room_engine::{AccountView, QueueView, RoomView};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The path below which everything here is served.
+pub const PREFIX: &str = "/_causeway/admin/v1";
+
+/// An account of this provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Account {
+    /// The user URI.
+    pub user: String,
+    /// Whether it signs in with a local token; otherwise through the homeserver.
+    pub local: bool,
+    /// Unix ms.
+    pub created_at: u64,
+    /// Devices it has signed in with.
+    pub devices: usize,
+}
+
+/// `POST /accounts`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AddAccount {
+    /// Local part of the new account's user URI.
+    pub user: String,
+}
+
+/// What `POST /accounts` answers.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AccountAdded {
+    /// The user URI.
+    pub user: String,
+    /// What the account signs in with. It is shown this once; only its hash is kept.
+    pub token: String,
+}
+
+impl std::fmt::Debug for AccountAdded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccountAdded")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Room {
+    /// The room URI.
+    pub room: String,
+    /// Its hub.
+    pub hub: String,
+    /// Whether this provider is the hub.
+    pub is_hub: bool,
+    /// Its name, where known.
+    pub name: Option<String>,
+    /// MLS group id, hex.
+    pub group_id: Option<String>,
+    /// Newest epoch known here, decimal.
+    pub epoch: String,
+    /// Matrix room id of the graph.
+    pub graph: String,
+    /// Room version of the graph.
+    pub room_version: String,
+    /// Events in the graph.
+    pub events: u64,
+    /// Its forward extremities.
+    pub heads: Vec<String>,
+    /// Entries of the handshake log.
+    pub log_entries: u64,
+    /// Matrix room id of the portal, where there is one.
+    pub portal: Option<String>,
+    /// Who takes part.
+    pub participants: Vec<Participant>,
+    /// Position after the newest feed entry.
+    pub feed_next: u64,
+}
+
+/// A participant of a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Participant {
+    /// The user URI.
+    pub user: String,
+    /// Role index; at a follower unknown.
+    pub role: Option<u32>,
+}
+
+/// What waits for a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Queue {
+    /// A provider's domain, or `homeserver`.
+    pub destination: String,
+    /// Entries waiting.
+    pub waiting: usize,
+    /// Time of the oldest, Unix ms.
+    pub oldest: Option<u64>,
+}
+
+/// Any error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AdminError {
+    /// For programs.
+    pub code: String,
+    /// For people.
+    pub error: String,
+}
+
+/// `GET /readyz`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Readiness {
+    /// Whether the service takes requests that change something.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+impl From<AccountView> for Account {
+    fn from(view: AccountView) -> Self {
+        Self {
+            user: view.user.to_string(),
+            local: view.local,
+            created_at: view.created_at,
+            devices: view.devices,
+        }
+    }
+}
+
+impl From<RoomView> for Room {
+    fn from(view: RoomView) -> Self {
+        let participant = |(user, role): (mimi_wire::MimiUri, Option<u32>)| Participant {
+            user: user.to_string(),
+            role,
+        };
+        Self {
+            room: view.room.to_string(),
+            hub: view.hub.to_string(),
+            is_hub: view.is_hub,
+            name: view.name,
+            group_id: view.group_id.map(hex::encode),
+            epoch: view.epoch.to_string(),
+            graph: view.graph,
+            room_version: view.room_version,
+            events: view.events,
+            heads: view.heads,
+            log_entries: view.log_entries,
+            portal: view.portal,
+            participants: view.participants.into_iter().map(participant).collect(),
+            feed_next: view.feed_next,
+        }
+    }
+}
+
+impl From<QueueView> for Queue {
+    fn from(view: QueueView) -> Self {
+        Self {
+            destination: destination(&view.destination),
+            waiting: view.waiting,
+            oldest: view.oldest,
+        }
+    }
+}
+
+/// A destination as a label.
+pub fn destination(destination: &Destination) -> String {
+    match destination {
+        Destination::Provider(domain) => domain.to_string(),
+        Destination::Homeserver => "homeserver".to_owned(),
+    }
+}

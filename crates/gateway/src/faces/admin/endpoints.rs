@@ -1,0 +1,154 @@
+//! The admin API's handlers.
+
+use super::api::{Account, AccountAdded, AddAccount, AdminError, Queue, Room};
+use super::{AdminFace, FACE};
+use crate::web::{RequestId, refused};
+use axum::Json;
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use mimi_wire::MimiUri;
+use room_engine::{EngineError, Refusal};
+
+/// An error answer. Making it counts it.
+pub(super) struct Problem(StatusCode, AdminError);
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
+        refused(FACE, "admin", code);
+        Self(
+            status,
+            AdminError {
+                code: code.to_owned(),
+                error: text.into(),
+            },
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::Unknown { .. } => StatusCode::NOT_FOUND,
+            Refusal::Malformed { .. } => StatusCode::BAD_REQUEST,
+            Refusal::Conflict { .. } => StatusCode::CONFLICT,
+            Refusal::Forbidden { .. } | Refusal::NotHub { .. } => StatusCode::FORBIDDEN,
+            Refusal::Unavailable { .. } | Refusal::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        if status.is_server_error() {
+            tracing::error!(error = %refusal, "an admin request failed");
+        }
+        Self::new(status, refusal.code(), refusal.to_string())
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        tracing::error!(%error, "an admin request failed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", error.to_string())
+    }
+}
+
+/// Lets through who has the token.
+pub(super) async fn authenticate(State(face): State<AdminFace>, request: Request, next: Next) -> Response {
+    let Some(token) = &face.0.token else {
+        let text = "the admin API is off: the service has no admin token";
+        return Problem::new(StatusCode::FORBIDDEN, "no_token", text).into_response();
+    };
+    let value = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok());
+    let shown = value.and_then(|v| v.strip_prefix("Bearer "));
+    if !shown.is_some_and(|shown| token.matches(shown.trim())) {
+        return Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "wrong or no admin token",
+        )
+        .into_response();
+    }
+    next.run(request).await
+}
+
+pub(super) async fn accounts(State(face): State<AdminFace>) -> Result<Json<Vec<Account>>, Problem> {
+    Ok(Json(
+        face.0
+            .engine
+            .accounts()
+            .await?
+            .into_iter()
+            .map(Account::from)
+            .collect(),
+    ))
+}
+
+pub(super) async fn add_account(
+    State(face): State<AdminFace>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Json<AccountAdded>, Problem> {
+    let body = face.0.limit.read(request.into_body()).await;
+    let body = body.map_err(|e| Problem::new(e.status(), e.code(), e.to_string()))?;
+    let body: AddAccount = serde_json::from_slice(&body)
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("the body: {e}")))?;
+    if face.0.engine.config().homeserver.is_some() {
+        let text = "beside a homeserver its accounts are the users; make the account there";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "homeserver", text));
+    }
+    let (user, token) = face.0.engine.add_account((&id).into(), &body.user).await?;
+    Ok(Json(AccountAdded {
+        user: user.to_string(),
+        token: token.to_string(),
+    }))
+}
+
+pub(super) async fn remove_account(
+    State(face): State<AdminFace>,
+    Extension(id): Extension<RequestId>,
+    Path(user): Path<String>,
+) -> Result<StatusCode, Problem> {
+    face.0.engine.remove_account((&id).into(), &user).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn rooms(State(face): State<AdminFace>) -> Result<Json<Vec<Room>>, Problem> {
+    Ok(Json(
+        face.0.engine.rooms().await?.into_iter().map(Room::from).collect(),
+    ))
+}
+
+pub(super) async fn room(
+    State(face): State<AdminFace>,
+    Path(room): Path<String>,
+) -> Result<Json<Room>, Problem> {
+    let uri = MimiUri::parse(&room)
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("the room URI: {e}")))?;
+    let view = face
+        .0
+        .engine
+        .room(&uri)
+        .await?
+        .ok_or(Refusal::Unknown { what: "room" })?;
+    Ok(Json(Room::from(view)))
+}
+
+pub(super) async fn queues(State(face): State<AdminFace>) -> Result<Json<Vec<Queue>>, Problem> {
+    Ok(Json(
+        face.0
+            .engine
+            .queues()
+            .await?
+            .into_iter()
+            .map(Queue::from)
+            .collect(),
+    ))
+}

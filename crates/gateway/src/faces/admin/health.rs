@@ -1,0 +1,87 @@
+//! `/healthz`, `/readyz`, `/metrics`
+
+use super::AdminFace;
+use super::api::{Readiness, destination};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use store::Stats;
+
+/// The process runs.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The process does its work: what is acknowledged can be made durable.
+pub(super) async fn readyz(State(face): State<AdminFace>) -> Response {
+    let mut reasons = Vec::new();
+    match face.0.store.stats().await {
+        Ok(stats) => {
+            if let Some(why) = &stats.read_only {
+                reasons.push(format!("the store takes no writes: {why}"));
+            }
+            if stats.unsynced_files > 0 {
+                reasons.push(format!(
+                    "{} files of the store are not synced",
+                    stats.unsynced_files
+                ));
+            }
+        }
+        Err(error) => reasons.push(format!("the store can't be read: {error}")),
+    }
+    if let Err(error) = face.0.engine.destinations().await {
+        reasons.push(format!("the engine can't read: {error}"));
+    }
+    let ready = reasons.is_empty();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(Readiness { ready, reasons })).into_response()
+}
+
+/// Prometheus' text format.
+pub(super) async fn metrics(State(face): State<AdminFace>) -> Response {
+    let Some(handle) = &face.0.metrics else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    if let Ok(stats) = face.0.store.stats().await {
+        gauges(&stats);
+    }
+    if let Ok(queues) = face.0.engine.queues().await {
+        for queue in queues {
+            let gauge =
+                metrics::gauge!("causeway_outbox_waiting", "destination" => destination(&queue.destination));
+            gauge.set(float(u64::try_from(queue.waiting).unwrap_or(u64::MAX)));
+        }
+    }
+    metrics::gauge!("causeway_workers")
+        .set(float(u64::try_from(face.0.engine.workers()).unwrap_or(u64::MAX)));
+    handle.run_upkeep();
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        handle.render(),
+    )
+        .into_response()
+}
+
+fn gauges(stats: &Stats) {
+    metrics::gauge!("causeway_store_records").set(float(stats.records()));
+    metrics::gauge!("causeway_store_blobs").set(float(stats.blobs));
+    metrics::gauge!("causeway_store_disk_bytes").set(float(stats.disk_bytes));
+    if let Some(free) = stats.free_bytes {
+        metrics::gauge!("causeway_store_free_bytes").set(float(free));
+    }
+    metrics::gauge!("causeway_store_read_only").set(if stats.read_only.is_some() { 1.0 } else { 0.0 });
+    metrics::counter!("causeway_store_groups_total").absolute(stats.groups);
+    metrics::counter!("causeway_store_batches_total").absolute(stats.batches);
+    metrics::counter!("causeway_store_refused_total").absolute(stats.refused);
+}
+
+/// Gauges are floats; above 2^53 the last digits don't matter.
+#[allow(clippy::cast_precision_loss)]
+fn float(n: u64) -> f64 {
+    n as f64
+}

@@ -1,0 +1,90 @@
+//! The client API (`mls_client::api`), served to this provider's own users.
+
+use crate::config::Config;
+use crate::mimi_client::MimiClient;
+use crate::web::{BodyLimit, Stop, observe};
+use appservice::Homeserver;
+use axum::Router;
+use axum::routing::{get, post, put};
+use mls_client::api::PREFIX;
+use room_engine::Engine;
+use std::sync::Arc;
+use store::Store;
+
+mod blobs;
+mod convert;
+mod devices;
+mod error;
+mod login;
+mod request;
+mod rooms;
+mod submit;
+
+/// Name in logs and metrics.
+pub const FACE: &str = "client";
+
+/// What the face needs.
+#[derive(Clone)]
+pub struct ClientFace(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    client: MimiClient,
+    store: Arc<dyn Store>,
+    /// The homeserver beside us, at the address where OpenID tokens are checked.
+    homeserver: Option<Homeserver>,
+    limit: BodyLimit,
+    stop: Stop,
+}
+
+impl ClientFace {
+    /// Puts it together. Once `stop` says so, nobody is kept waiting for something new.
+    pub fn new(
+        config: &Config,
+        engine: Engine,
+        client: MimiClient,
+        store: Arc<dyn Store>,
+        homeserver: Option<Homeserver>,
+        stop: Stop,
+    ) -> Self {
+        let limit = BodyLimit {
+            size: usize::try_from(config.limits.client_body_kib).unwrap_or(usize::MAX >> 10) << 10,
+            time: config.limits.body(),
+        };
+        Self(Arc::new(Inner {
+            engine,
+            client,
+            store,
+            homeserver,
+            limit,
+            stop,
+        }))
+    }
+
+    /// The routes, and `also` under the same observation.
+    pub fn router(self, also: Router) -> Router {
+        let api = Router::new()
+            .route("/provider", get(login::provider))
+            .route("/login", post(login::login))
+            .route("/logout", post(login::logout))
+            .route("/devices", get(devices::list))
+            .route("/key_packages", get(devices::stock).post(devices::upload))
+            .route("/rooms", get(rooms::list).post(rooms::create))
+            .route("/rooms/{room}/claims", post(rooms::claim))
+            .route("/rooms/{room}/update", post(rooms::update))
+            .route("/rooms/{room}/group_info", post(rooms::group_info))
+            .route("/rooms/{room}/messages", post(submit::submit))
+            .route("/rooms/{room}/log", get(rooms::log))
+            .route("/blobs", put(blobs::put))
+            .route("/blobs/{sha256}", get(blobs::get));
+        Router::new()
+            .nest(PREFIX, api)
+            .fallback(error::unknown)
+            .method_not_allowed_fallback(error::wrong_method)
+            .with_state(self)
+            .merge(also)
+            .layer(axum::middleware::from_fn(|request, next| {
+                observe(FACE, request, next)
+            }))
+    }
+}

@@ -1,0 +1,199 @@
+//! What leaves: the way to other providers, and a sender per destination, started with its first entry.
+
+use crate::mimi_client::{Answer, MimiClient};
+use crate::web::Stop;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::StatusCode;
+use mimi_wire::directory::Endpoint;
+use mimi_wire::protocol::SubmitMessageResponse;
+use mimi_wire::{Decode as _, MimiUri};
+use room_engine::outbox::{
+    Delivery, Destination, OutboxBody, OutboxEntry, Sender, SenderSettings, Transport,
+};
+use room_engine::{Engine, RequestContext};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Carries entries to another provider.
+pub struct MimiTransport {
+    client: MimiClient,
+    engine: Engine,
+}
+
+impl MimiTransport {
+    /// Over this client; outcomes of submissions go to the engine.
+    pub fn new(client: MimiClient, engine: Engine) -> Self {
+        Self { client, engine }
+    }
+
+    async fn post(&self, entry: &OutboxEntry, endpoint: Endpoint) -> Result<Answer, Delivery> {
+        let Destination::Provider(peer) = &entry.destination else {
+            return Err(refused(
+                "wrong_destination",
+                "an entry for another kind of destination",
+            ));
+        };
+        let body = Bytes::copy_from_slice(&entry.octets.0);
+        let answer = self
+            .client
+            .post(peer, endpoint, &entry.room, &entry.request_id, body)
+            .await;
+        answer.map_err(|e| Delivery::Retry {
+            after: None,
+            reason: e.to_string(),
+        })
+    }
+
+    /// What the hub says to a message. A hub that refuses the request itself has refused the message: nothing about
+    /// it will change.
+    fn response(answer: &Answer) -> Result<SubmitMessageResponse, Delivery> {
+        match answer.status {
+            StatusCode::OK => SubmitMessageResponse::from_bytes(&answer.body).map_err(|e| Delivery::Retry {
+                after: answer.retry_after,
+                reason: format!("the hub's answer is malformed: {e}"),
+            }),
+            StatusCode::BAD_REQUEST
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::PAYLOAD_TOO_LARGE => Ok(SubmitMessageResponse::NotAllowed),
+            _ => Err(retry(answer)),
+        }
+    }
+}
+
+fn refused(code: &str, reason: impl Into<String>) -> Delivery {
+    Delivery::Refused {
+        code: code.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+fn retry(answer: &Answer) -> Delivery {
+    Delivery::Retry {
+        after: answer.retry_after,
+        reason: format!("HTTP status {}", answer.status),
+    }
+}
+
+#[async_trait]
+impl Transport for MimiTransport {
+    async fn deliver(&self, entry: &OutboxEntry) -> Delivery {
+        match &entry.body {
+            OutboxBody::Notify => match self.post(entry, Endpoint::Notify).await {
+                // The draft says 201; every 2xx means that the follower has it.
+                Ok(answer) if answer.status.is_success() => Delivery::Done,
+                Ok(answer) => retry(&answer),
+                Err(delivery) => delivery,
+            },
+            OutboxBody::Submit { submission } => {
+                let answer = match self.post(entry, Endpoint::SubmitMessage).await {
+                    Ok(answer) => answer,
+                    Err(delivery) => return delivery,
+                };
+                let response = match Self::response(&answer) {
+                    Ok(response) => response,
+                    Err(delivery) => return delivery,
+                };
+                let Ok(room) = MimiUri::parse(&entry.room) else {
+                    return refused("malformed", "the entry's room is no URI");
+                };
+                let ctx = RequestContext {
+                    request_id: entry.request_id.clone(),
+                };
+                match self
+                    .engine
+                    .submission_outcome(ctx, &room, submission, response)
+                    .await
+                {
+                    Ok(()) => Delivery::Done,
+                    // The hub remembers the request, so the repeat gets the same answer.
+                    Err(error) => Delivery::Retry {
+                        after: None,
+                        reason: error.to_string(),
+                    },
+                }
+            }
+            _ => refused("wrong_destination", "an entry for the homeserver"),
+        }
+    }
+}
+
+/// Starts a sender when a destination gets its first entry, until stopped; then stops them all.
+pub struct Senders {
+    engine: Engine,
+    peers: Arc<dyn Transport>,
+    homeserver: Option<Arc<dyn Transport>>,
+    settings: SenderSettings,
+    running: HashMap<Destination, Sender>,
+}
+
+impl Senders {
+    /// With the way to peers, and the one to the homeserver where there is one.
+    pub fn new(
+        engine: Engine,
+        peers: Arc<dyn Transport>,
+        homeserver: Option<Arc<dyn Transport>>,
+        settings: SenderSettings,
+    ) -> Self {
+        Self {
+            engine,
+            peers,
+            homeserver,
+            settings,
+            running: HashMap::new(),
+        }
+    }
+
+    /// Runs until told to stop.
+    pub async fn run(mut self, mut stop: Stop) {
+        // Subscribed before looking, so that nothing is missed in between.
+        let mut new = self.engine.new_destinations();
+        self.start_known().await;
+        loop {
+            let next = tokio::select! {
+                () = stop.wait() => break,
+                next = new.recv() => next,
+            };
+            match next {
+                Ok(destination) => self.start(destination),
+                Err(RecvError::Lagged(_)) => self.start_known().await,
+                Err(RecvError::Closed) => break,
+            }
+        }
+        let stopping: Vec<_> = self.running.into_values().map(Sender::stop).collect();
+        futures_util::future::join_all(stopping).await;
+    }
+
+    async fn start_known(&mut self) {
+        loop {
+            match self.engine.destinations().await {
+                Ok(known) => return known.into_iter().for_each(|destination| self.start(destination)),
+                Err(error) => {
+                    tracing::error!(%error, "the outbox can't be read");
+                    tokio::time::sleep(self.settings.first_pause).await;
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, destination: Destination) {
+        if self.running.contains_key(&destination) {
+            return;
+        }
+        let transport = match &destination {
+            Destination::Provider(_) => self.peers.clone(),
+            Destination::Homeserver => {
+                let Some(homeserver) = &self.homeserver else {
+                    tracing::warn!("entries wait for a homeserver, but none is configured");
+                    return;
+                };
+                homeserver.clone()
+            }
+        };
+        tracing::info!(%destination, "sender started");
+        let sender = self.engine.sender(destination.clone(), transport, self.settings);
+        self.running.insert(destination, sender);
+    }
+}

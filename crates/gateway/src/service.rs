@@ -1,0 +1,326 @@
+//! The whole service in one value: engine, faces, senders. `causeway serve` runs one; tests run several.
+
+use crate::config::{Config, Secret};
+use crate::faces::admin::AdminFace;
+use crate::faces::client::ClientFace;
+use crate::faces::mimi::MimiFace;
+use crate::failure::{Code, Failure};
+use crate::keys::{KeyFile, KeyKind};
+use crate::matrix;
+use crate::mimi_client::MimiClient;
+use crate::senders::{MimiTransport, Senders};
+use crate::tls::{self, OwnCertificate, PeerTrust};
+use crate::web::{Listener, Stop, StopHandle, observe, refused, stop_pair};
+use appservice::{AppserviceState, Homeserver, HomeserverSettings, HomeserverTransport};
+use delivery_service::HubIdentity;
+use event_graph::SigningIdentity;
+use metrics_exporter_prometheus::PrometheusHandle;
+use room_engine::outbox::{SenderSettings, Transport};
+use room_engine::{Engine, EngineConfig, HomeserverInfo, Keys, Limits, SystemClock};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::task::JoinHandle;
+
+/// Where the faces listen.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Other providers.
+    pub mimi: SocketAddr,
+    /// Own clients.
+    pub client_api: SocketAddr,
+    /// Administration.
+    pub admin: SocketAddr,
+    /// The homeserver, where there is one.
+    pub appservice: Option<SocketAddr>,
+}
+
+/// A running service.
+pub struct Service {
+    addresses: Addresses,
+    engine: Engine,
+    listeners: (StopHandle, Vec<JoinHandle<()>>),
+    background: (StopHandle, Vec<JoinHandle<()>>),
+}
+
+/// Reads the provider's keys.
+pub fn keys(config: &Config) -> Result<Keys, Failure> {
+    let load = |path: &std::path::Path, kind| KeyFile::load(&config.path(path), kind);
+    let node = load(&config.keys.node, KeyKind::Ed25519)?;
+    let hub = load(&config.keys.hub, KeyKind::Ed25519)?;
+    let franking = load(&config.keys.franking, KeyKind::Ed25519)?;
+    let hub_key = load(&config.keys.hub_key, KeyKind::HmacSha256)?;
+    let key_id = format!("ed25519:{}", node.version());
+    Ok(Keys {
+        node: SigningIdentity::from_seed(&config.provider.node_name, &key_id, node.octets()),
+        hub: HubIdentity::from_seeds(
+            config.provider.domain.0.clone(),
+            *hub.octets(),
+            *franking.octets(),
+            *hub_key.octets(),
+        ),
+    })
+}
+
+/// What the engine is told.
+pub fn engine_config(config: &Config) -> EngineConfig {
+    EngineConfig {
+        provider: config.provider.domain.0.clone(),
+        node_name: config.provider.node_name.clone(),
+        homeserver: config.homeserver.as_ref().map(|h| HomeserverInfo {
+            server_name: h.server_name.clone(),
+            bot: appservice::bot_user_id(&h.server_name),
+        }),
+        limits: Limits::default(),
+    }
+}
+
+/// Opens the engine on a store.
+pub async fn open_engine(config: &Config, store: Arc<dyn Store>) -> Result<Engine, Failure> {
+    let engine = Engine::open(engine_config(config), keys(config)?, store, Arc::new(SystemClock)).await;
+    engine.map_err(|e| {
+        Failure::new(
+            Code::StoreOpen,
+            "the engine can't start",
+            "run `causeway check`, then `causeway store verify`",
+        )
+        .with_source(e)
+    })
+}
+
+/// The admin token, where there is one.
+pub fn admin_token(config: &Config) -> Result<Option<Secret>, Failure> {
+    match (&config.admin.token, &config.admin.token_file) {
+        (Some(token), _) => Ok(Some(token.clone())),
+        (None, Some(file)) => Secret::from_file(&config.path(file)).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// What goes on between us and the homeserver.
+struct Beside {
+    homeserver: Homeserver,
+    hs_token: appservice::Secret,
+    listen: SocketAddr,
+}
+
+fn beside(config: &Config) -> Result<Option<Beside>, Failure> {
+    let (Some(homeserver), Some(section)) = (&config.homeserver, &config.appservice) else {
+        return Ok(None);
+    };
+    let tokens = matrix::tokens(config)?;
+    let settings = HomeserverSettings {
+        url: homeserver.url.clone(),
+        openid_url: homeserver.openid_url().to_owned(),
+        server_name: homeserver.server_name.clone(),
+        appservice_id: appservice::registration::DEFAULT_ID.to_owned(),
+        as_token: tokens.as_token,
+        timeout: config.limits.outgoing(),
+    };
+    let homeserver = Homeserver::new(settings).map_err(|e| {
+        Failure::new(
+            Code::ConfigValue,
+            "the homeserver can't be used",
+            "check the section homeserver",
+        )
+        .with_source(e)
+    })?;
+    Ok(Some(Beside {
+        homeserver,
+        hs_token: tokens.hs_token,
+        listen: section.listen,
+    }))
+}
+
+impl Service {
+    /// Starts everything. When this returns, all faces listen.
+    pub async fn start(
+        config: &Config,
+        store: Arc<dyn Store>,
+        metrics: Option<PrometheusHandle>,
+    ) -> Result<Self, Failure> {
+        let own = tls::own_certificate(config)?;
+        let trust = Arc::new(PeerTrust::new(config)?);
+        let client = MimiClient::new(config, trust.clone())?;
+        let beside = beside(config)?;
+        let token = admin_token(config)?;
+        let engine = open_engine(config, store.clone()).await?;
+
+        let (stop_listeners, stop) = stop_pair();
+        let mimi_tls = tls::mimi_server(&own, &trust)?;
+        let mimi = MimiFace::new(config, engine.clone(), client.clone(), trust)?;
+        let directory = mimi.directory_router();
+        let openid = beside.as_ref().map(|b| b.homeserver.clone());
+        let clients = ClientFace::new(
+            config,
+            engine.clone(),
+            client.clone(),
+            store.clone(),
+            openid,
+            stop.clone(),
+        );
+        let admin = AdminFace::new(engine.clone(), store, token, metrics, config.limits.body());
+
+        let limits = &config.limits;
+        let client_tls = client_tls(config)?;
+        let mut listeners = vec![
+            Listener::bind("mimi", config.mimi.listen, Some(mimi_tls), mimi.router(), limits).await?,
+            Listener::bind(
+                "client",
+                config.client_api.listen,
+                client_tls,
+                clients.router(directory),
+                limits,
+            )
+            .await?,
+            Listener::bind("admin", config.admin.listen, None, admin.router(), limits).await?,
+        ];
+        if let Some(beside) = &beside {
+            let state = AppserviceState {
+                intake: Arc::new(engine.clone()),
+                hs_token: beside.hs_token.clone(),
+            };
+            let router = appservice::routes(state)
+                .layer(axum::middleware::from_fn(count_refusals))
+                .layer(axum::middleware::from_fn(|request, next| {
+                    observe("appservice", request, next)
+                }));
+            listeners.push(Listener::bind("appservice", beside.listen, None, router, limits).await?);
+        }
+        let addresses = addresses(&listeners)?;
+
+        let listening = listeners
+            .into_iter()
+            .map(|l| tokio::spawn(l.run(stop.clone())))
+            .collect();
+        let (stop_background, stop) = stop_pair();
+        let peers: Arc<dyn Transport> = Arc::new(MimiTransport::new(client, engine.clone()));
+        let to_homeserver = beside.as_ref().map(|b| -> Arc<dyn Transport> {
+            Arc::new(HomeserverTransport::new(
+                b.homeserver.clone(),
+                Arc::new(engine.clone()),
+            ))
+        });
+        let senders = Senders::new(engine.clone(), peers, to_homeserver, SenderSettings::default());
+        let mut background = vec![tokio::spawn(senders.run(stop.clone()))];
+        if let Some(beside) = beside {
+            background.push(tokio::spawn(greet(beside.homeserver, stop)));
+        }
+        Ok(Self {
+            addresses,
+            engine,
+            listeners: (stop_listeners, listening),
+            background: (stop_background, background),
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Its engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Stops: no new connections, running requests end, senders finish what is in flight, workers drain.
+    pub async fn stop(self) {
+        for (handle, tasks) in [self.listeners, self.background] {
+            handle.stop();
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(%error, "a part of the service failed");
+                }
+            }
+        }
+        self.engine.close().await;
+    }
+}
+
+fn client_tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Failure> {
+    match (&config.client_api.certificate, &config.client_api.key) {
+        (Some(certificate), Some(key)) => {
+            let own = OwnCertificate::load(&config.path(certificate), &config.path(key))?;
+            tls::plain_server(&own).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn addresses(listeners: &[Listener]) -> Result<Addresses, Failure> {
+    let address = |at: usize| -> Result<Option<SocketAddr>, Failure> {
+        listeners.get(at).map(Listener::address).transpose().map_err(|e| {
+            Failure::new(Code::Listen, "a listening socket is gone", "start again").with_source(e)
+        })
+    };
+    let unset = SocketAddr::from(([0, 0, 0, 0], 0));
+    Ok(Addresses {
+        mimi: address(0)?.unwrap_or(unset),
+        client_api: address(1)?.unwrap_or(unset),
+        admin: address(2)?.unwrap_or(unset),
+        appservice: address(3)?,
+    })
+}
+
+/// The appservice crate answers in Matrix's terms; this counts its refusals as every face's are counted.
+async fn count_refusals(
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> axum::response::Response {
+    let path = request.extensions().get::<axum::extract::MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let reason = match response.status().as_u16() {
+        ..400 => return response,
+        400 => "malformed",
+        401 => "no_token",
+        403 => "wrong_token",
+        404 => "unknown",
+        405 => "wrong_method",
+        413 => "too_large",
+        500.. => "unavailable",
+        _ => "other",
+    };
+    refused(
+        "appservice",
+        path.as_ref().map_or("none", axum::extract::MatchedPath::as_str),
+        reason,
+    );
+    response
+}
+
+/// Makes sure of the bot, and pings: the homeserver then repeats what waits for us at once.
+async fn greet(homeserver: Homeserver, mut stop: Stop) {
+    let work = async {
+        let mut pause = Duration::from_millis(500);
+        loop {
+            let done = async {
+                homeserver.ensure_bot().await?;
+                homeserver.ping().await
+            };
+            match done.await {
+                Ok(took) => {
+                    tracing::info!(
+                        server_name = homeserver.server_name(),
+                        ?took,
+                        "the homeserver reaches us"
+                    );
+                    return;
+                }
+                Err(error) => tracing::warn!(
+                    %error, "the homeserver can't be greeted yet; is it running, with our registration?"
+                ),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(30));
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = stop.wait() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

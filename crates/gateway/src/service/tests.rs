@@ -1,0 +1,299 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+//! Two providers over real sockets, real certificates and a real engine each, on the memory store.
+
+use super::*;
+use crate::config::{Environment, load};
+use crate::tls::dev_ca::DevCa;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use mimi_wire::directory::Endpoint;
+use mimi_wire::protocol::{GroupInfoCode, GroupInfoResponse};
+use mimi_wire::{Decode as _, Domain};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::OnceLock;
+use store::MemoryStore;
+
+mod bad_input;
+mod cli;
+
+/// One recorder for all tests of the process.
+fn recorder() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| PrometheusBuilder::new().install_recorder().unwrap())
+        .clone()
+}
+
+/// Ports that were free a moment ago.
+fn ports<const N: usize>() -> [u16; N] {
+    let held: [std::net::TcpListener; N] =
+        std::array::from_fn(|_| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    held.map(|socket| socket.local_addr().unwrap().port())
+}
+
+struct Provider {
+    config: Config,
+    service: Service,
+    http: reqwest::Client,
+}
+
+/// Configurations of a.example and b.example, made by `causeway init` as a user would.
+fn configurations(folder: &Path) -> [Config; 2] {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let ports: [u16; 6] = ports();
+    let names = ["a.example", "b.example"];
+    std::array::from_fn(|at| {
+        let file = folder.join(names[at]).join("causeway.toml");
+        let address = |n: usize| format!("127.0.0.1:{}", ports[at * 3 + n]);
+        let peer = format!("{}=127.0.0.1:{}", names[1 - at], ports[(1 - at) * 3]);
+        crate::cli::run_from([
+            "causeway",
+            "init",
+            "--yes",
+            "--config",
+            file.to_str().unwrap(),
+            "--domain",
+            names[at],
+            "--mimi-host",
+            &format!("mimi.{}", names[at]),
+            "--mimi-listen",
+            &address(0),
+            "--client-listen",
+            &address(1),
+            "--admin-listen",
+            &address(2),
+            "--dev-ca",
+            folder.join("ca").to_str().unwrap(),
+            "--peer",
+            &peer,
+        ])
+        .unwrap();
+        load(&file, &Environment::default()).unwrap()
+    })
+}
+
+async fn start(config: Config) -> Provider {
+    let service = Service::start(&config, Arc::new(MemoryStore::new()), Some(recorder()))
+        .await
+        .unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    Provider {
+        config,
+        service,
+        http,
+    }
+}
+
+impl Provider {
+    /// A request to the client API.
+    async fn client(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let url = format!(
+            "http://{}{}{path}",
+            self.service.addresses().client_api,
+            mls_client::api::PREFIX
+        );
+        self.json(method, url, token, body).await
+    }
+
+    /// A request to the admin API.
+    async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let token = admin_token(&self.config).unwrap().unwrap();
+        let url = format!(
+            "http://{}/_causeway/admin/v1{path}",
+            self.service.addresses().admin
+        );
+        self.json(method, url, Some(token.expose()), body).await
+    }
+
+    async fn json(
+        &self,
+        method: Method,
+        url: String,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let body = response.bytes().await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    async fn text(&self, path: &str) -> (StatusCode, String) {
+        let response = self
+            .http
+            .get(format!("http://{}{path}", self.service.addresses().admin))
+            .send()
+            .await
+            .unwrap();
+        (response.status(), response.text().await.unwrap())
+    }
+
+    /// An account, signed in on a device: the session token.
+    async fn signed_in(&self, user: &str) -> String {
+        let (status, added) = self
+            .admin(Method::POST, "/accounts", Some(json!({"user": user})))
+            .await;
+        assert_eq!(status, StatusCode::OK, "{added}");
+        let login = json!({"kind": "local_token", "user": user, "token": added["token"], "device": "d1"});
+        let (status, session) = self.client(Method::POST, "/login", None, Some(login)).await;
+        assert_eq!(status, StatusCode::OK, "{session}");
+        session["token"].as_str().unwrap().to_owned()
+    }
+
+    /// A client of the provider protocol with this provider's certificate.
+    fn peer(&self) -> MimiClient {
+        MimiClient::new(&self.config, Arc::new(PeerTrust::new(&self.config).unwrap())).unwrap()
+    }
+}
+
+fn domain(name: &str) -> Domain {
+    Domain::parse(name).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_accounts() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, _] = configurations(folder.path());
+    let a = start(a).await;
+    assert_eq!(a.text("/healthz").await, (StatusCode::OK, "ok\n".to_owned()));
+    assert_eq!(
+        a.text("/readyz").await,
+        (StatusCode::OK, r#"{"ready":true,"reasons":[]}"#.to_owned())
+    );
+
+    let (status, body) = a.client(Method::GET, "/provider", None, None).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["provider"], "a.example");
+    assert_eq!(body["login"], json!(["local_token"]));
+
+    let token = a.signed_in("alice").await;
+    let (_, accounts) = a.admin(Method::GET, "/accounts", None).await;
+    assert_eq!(accounts[0]["user"], "mimi://a.example/u/alice");
+    assert_eq!(accounts[0]["devices"], 1);
+    let (status, again) = a
+        .admin(Method::POST, "/accounts", Some(json!({"user": "alice"})))
+        .await;
+    assert_eq!(status, StatusCode::CONFLICT, "{again}");
+    let (status, devices) = a.client(Method::GET, "/devices", Some(&token), None).await;
+    assert_eq!(
+        (status, &devices[0]["client"]),
+        (StatusCode::OK, &json!("mimi://a.example/d/alice/d1"))
+    );
+    let (status, rooms) = a.client(Method::GET, "/rooms", Some(&token), None).await;
+    assert_eq!((status, rooms), (StatusCode::OK, json!([])));
+
+    assert_eq!(
+        a.client(Method::POST, "/logout", Some(&token), None).await.0,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        a.client(Method::GET, "/devices", Some(&token), None).await.0,
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(
+        a.admin(Method::DELETE, "/accounts/alice", None).await.0,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        a.admin(Method::DELETE, "/accounts/alice", None).await.0,
+        StatusCode::NOT_FOUND
+    );
+    a.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_come_back_to_who_is_signed_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, _] = configurations(folder.path());
+    let a = start(a).await;
+    let token = a.signed_in("alice").await;
+    let url = |path: &str| {
+        format!(
+            "http://{}{}{path}",
+            a.service.addresses().client_api,
+            mls_client::api::PREFIX
+        )
+    };
+    let put = a
+        .http
+        .put(url("/blobs"))
+        .bearer_auth(&token)
+        .body("octets")
+        .send()
+        .await
+        .unwrap();
+    let put: Value = put.json().await.unwrap();
+    assert_eq!(put["size"], 6);
+    let path = format!("/blobs/{}", put["sha256"].as_str().unwrap());
+    let got = a.http.get(url(&path)).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(got.bytes().await.unwrap(), "octets");
+    assert_eq!(
+        a.http.get(url(&path)).send().await.unwrap().status(),
+        StatusCode::UNAUTHORIZED
+    );
+    a.service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_leads_to_the_endpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let [a, b] = configurations(folder.path());
+    let (a, b) = (start(a).await, start(b).await);
+    // The same at the face that a reverse proxy reaches.
+    let url = format!(
+        "http://{}/.well-known/mimi-protocol-directory",
+        b.service.addresses().client_api
+    );
+    let directory: Value = a.http.get(url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(directory["notify"], "https://mimi.b.example/v1/notify/{roomId}");
+    assert_eq!(directory.get("requestConsent"), None);
+
+    // Over mutual TLS: b is asked for a room that it doesn't have.
+    let room = "mimi://b.example/r/nowhere";
+    let answer = a
+        .peer()
+        .post(
+            &domain("b.example"),
+            Endpoint::Update,
+            room,
+            "r1",
+            Bytes::from_static(b"x"),
+        )
+        .await;
+    assert_eq!(answer.unwrap().status, StatusCode::NOT_FOUND);
+    let refused = a
+        .peer()
+        .post(&domain("c.example"), Endpoint::Update, room, "r1", Bytes::new())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), "not_a_peer");
+    b.service.stop().await;
+    let away = a
+        .peer()
+        .post(&domain("b.example"), Endpoint::Update, room, "r1", Bytes::new())
+        .await
+        .unwrap_err();
+    assert_eq!(away.code(), "unreachable");
+    a.service.stop().await;
+}
