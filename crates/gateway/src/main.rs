@@ -1,3 +1,5 @@
 //! The `causeway` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    gateway::cli::main()
+}

@@ -1,0 +1,240 @@
+//! The way to a provider's state from the command line: through the admin API of the service that runs, else
+//! directly on the store.
+
+use super::open_store;
+use crate::config::Config;
+use crate::faces::admin::api::{Account, AccountAdded, AddAccount, AdminError, PREFIX, Room};
+use crate::failure::{Code, Failure};
+use crate::service::{admin_token, open_engine};
+use crate::web::RequestId;
+use mimi_wire::MimiUri;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use room_engine::{Engine, Refusal};
+use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A provider, running or not.
+pub(super) enum Link {
+    /// The service's admin API.
+    Running {
+        http: reqwest::Client,
+        base: String,
+        token: String,
+    },
+    /// Its store, held by this process.
+    Stopped(Engine),
+}
+
+impl Link {
+    /// Finds out whether the service runs.
+    pub(super) async fn open(config: &Config) -> Result<Self, Failure> {
+        let mut address = config.admin.listen;
+        if address.ip().is_unspecified() {
+            address = SocketAddr::from(([127, 0, 0, 1], address.port()));
+        }
+        let reached =
+            tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(address)).await;
+        if !matches!(reached, Ok(Ok(_))) {
+            let store = Arc::new(open_store(config, true).await?);
+            return Ok(Self::Stopped(open_engine(config, store).await?));
+        }
+        let token = admin_token(config)?.ok_or_else(|| {
+            Failure::new(
+                Code::Admin,
+                "the service runs without an admin token",
+                "set admin.token_file and restart it, or stop it to work on the store",
+            )
+        })?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(30))
+            .build();
+        let http =
+            http.map_err(|e| Failure::new(Code::Internal, "no HTTP client", "report this").with_source(e))?;
+        Ok(Self::Running {
+            http,
+            base: format!("http://{address}{PREFIX}"),
+            token: token.expose().to_owned(),
+        })
+    }
+
+    /// Lets go of the store.
+    pub(super) async fn close(self) {
+        if let Self::Stopped(engine) = self {
+            engine.close().await;
+        }
+    }
+
+    pub(super) async fn accounts(&self) -> Result<Vec<Account>, Failure> {
+        match self {
+            Self::Running { .. } => self.json(Method::GET, "/accounts", None::<&()>).await,
+            Self::Stopped(engine) => Ok(engine
+                .accounts()
+                .await
+                .map_err(internal)?
+                .into_iter()
+                .map(Account::from)
+                .collect()),
+        }
+    }
+
+    pub(super) async fn add_account(&self, user: &str) -> Result<AccountAdded, Failure> {
+        match self {
+            Self::Running { .. } => {
+                self.json(
+                    Method::POST,
+                    "/accounts",
+                    Some(&AddAccount {
+                        user: user.to_owned(),
+                    }),
+                )
+                .await
+            }
+            Self::Stopped(engine) => {
+                let (user, token) = engine
+                    .add_account((&RequestId::random()).into(), user)
+                    .await
+                    .map_err(|e| refused(&e))?;
+                Ok(AccountAdded {
+                    user: user.to_string(),
+                    token: token.to_string(),
+                })
+            }
+        }
+    }
+
+    pub(super) async fn remove_account(&self, user: &str) -> Result<(), Failure> {
+        match self {
+            Self::Running { .. } => self
+                .call(
+                    Method::DELETE,
+                    &format!("/accounts/{}", segment(user)),
+                    None::<&()>,
+                )
+                .await
+                .map(drop),
+            Self::Stopped(engine) => engine
+                .remove_account((&RequestId::random()).into(), user)
+                .await
+                .map_err(|e| refused(&e)),
+        }
+    }
+
+    pub(super) async fn rooms(&self) -> Result<Vec<Room>, Failure> {
+        match self {
+            Self::Running { .. } => self.json(Method::GET, "/rooms", None::<&()>).await,
+            Self::Stopped(engine) => Ok(engine
+                .rooms()
+                .await
+                .map_err(internal)?
+                .into_iter()
+                .map(Room::from)
+                .collect()),
+        }
+    }
+
+    pub(super) async fn room(&self, room: &MimiUri) -> Result<Room, Failure> {
+        match self {
+            Self::Running { .. } => {
+                self.json(
+                    Method::GET,
+                    &format!("/rooms/{}", segment(room.as_str())),
+                    None::<&()>,
+                )
+                .await
+            }
+            Self::Stopped(engine) => {
+                let view = engine.room(room).await.map_err(internal)?;
+                view.map(Room::from)
+                    .ok_or_else(|| refused(&Refusal::Unknown { what: "room" }))
+            }
+        }
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl serde::Serialize + Sync)>,
+    ) -> Result<T, Failure> {
+        let body = self.call(method, path, body).await?;
+        serde_json::from_slice(&body).map_err(|e| {
+            Failure::new(
+                Code::Admin,
+                "the service's answer can't be read",
+                "is it of the same version?",
+            )
+            .with_source(e)
+        })
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl serde::Serialize + Sync)>,
+    ) -> Result<bytes::Bytes, Failure> {
+        let Self::Running { http, base, token } = self else {
+            return Ok(bytes::Bytes::new());
+        };
+        let mut request = http.request(method, format!("{base}{path}")).bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let lost = |e: reqwest::Error| {
+            Failure::new(
+                Code::Admin,
+                "the running service doesn't answer",
+                "look at its log and at /readyz",
+            )
+            .with_source(e)
+        };
+        let response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(lost)?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        let error: AdminError = serde_json::from_slice(&body).unwrap_or_else(|_| AdminError {
+            code: String::new(),
+            error: format!("HTTP status {status}"),
+        });
+        let (code, remedy) = match status.as_u16() {
+            401 => (
+                Code::Admin,
+                "give this command the same configuration and token that the service has",
+            ),
+            404 => (Code::NotFound, "list what there is with `ls`"),
+            409 => (Code::Exists, "choose another name"),
+            403 => (Code::Admin, "see the message"),
+            400 => (Code::Usage, "correct the argument"),
+            _ => (Code::Admin, "look at the service's log and at /readyz"),
+        };
+        Err(Failure::new(code, error.error, remedy))
+    }
+}
+
+fn segment(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn internal(error: room_engine::EngineError) -> Failure {
+    match error {
+        room_engine::EngineError::Store(error) => super::store_failure(error),
+        other => Failure::new(Code::Internal, "the engine failed", "report this").with_source(other),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Failure {
+    let (code, remedy) = match refusal {
+        Refusal::Unknown { .. } => (Code::NotFound, "list what there is with `ls`"),
+        Refusal::Conflict { .. } => (Code::Exists, "choose another name"),
+        Refusal::Malformed { .. } => (Code::Usage, "correct the argument"),
+        Refusal::Store(error) => return super::store_failure(error.clone()),
+        _ => (Code::Internal, "see the message"),
+    };
+    Failure::new(code, refusal.to_string(), remedy)
+}

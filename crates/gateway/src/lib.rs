@@ -1,0 +1,25 @@
+//! Everything around the engine: configuration, command line, HTTP faces, senders, metrics. The binary `causeway` is
+//! a thin shell over [`cli::main`]; tests drive the parts directly.
+
+pub mod cli;
+pub mod config;
+pub mod faces;
+pub mod failure;
+pub mod files;
+pub mod keys;
+pub mod matrix;
+pub mod mimi_client;
+pub mod schemas;
+pub mod senders;
+pub mod service;
+pub mod tls;
+pub mod web;
+
+/// Version, commit and the format of the store, as `--version` prints them.
+pub fn version() -> String {
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("CAUSEWAY_COMMIT"));
+    format!(
+        "{version} (commit {commit}, store format {})",
+        store::SledStore::FORMAT
+    )
+}

@@ -1,0 +1,85 @@
+//! OpenAPI of health, metrics and the admin API.
+
+use super::operation::{Body, Document};
+use crate::faces::admin::api::{
+    Account, AccountAdded, AddAccount, AdminError, PREFIX, Queue, Readiness, Room,
+};
+use serde_json::Value;
+
+pub(super) fn describe() -> Value {
+    let mut d = Document::new::<AdminError>();
+    let path = |rest: &str| format!("{PREFIX}{rest}");
+    d.add(
+        ("get", "/healthz", 200),
+        "The process runs.",
+        true,
+        &[],
+        (Body::None, Body::Text),
+    );
+    let answer = d.json::<Readiness>();
+    d.add(
+        ("get", "/readyz", 200),
+        "Whether it does its work; 503 if not.",
+        true,
+        &[],
+        (Body::None, answer),
+    );
+    d.add(
+        ("get", "/metrics", 200),
+        "Prometheus metrics.",
+        true,
+        &[],
+        (Body::None, Body::Text),
+    );
+    let answer = d.json::<Vec<Account>>();
+    d.add(
+        ("get", &path("/accounts"), 200),
+        "All accounts.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let bodies = (d.json::<AddAccount>(), d.json::<AccountAdded>());
+    d.add(
+        ("post", &path("/accounts"), 200),
+        "Makes an account.",
+        false,
+        &[],
+        bodies,
+    );
+    d.add(
+        ("delete", &path("/accounts/{user}"), 204),
+        "Removes an account.",
+        false,
+        &[],
+        (Body::None, Body::None),
+    );
+    let answer = d.json::<Vec<Room>>();
+    d.add(
+        ("get", &path("/rooms"), 200),
+        "All rooms.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let answer = d.json::<Room>();
+    d.add(
+        ("get", &path("/rooms/{room}"), 200),
+        "One room.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let answer = d.json::<Vec<Queue>>();
+    d.add(
+        ("get", &path("/queues"), 200),
+        "What waits for each destination.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    d.finish(
+        "Causeway admin API",
+        "Health, metrics and administration. Not for the public network.",
+    )
+}

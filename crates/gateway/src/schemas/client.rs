@@ -1,0 +1,141 @@
+//! OpenAPI of the client API.
+
+use super::operation::{Body, Document};
+use mls_client::api::{
+    ApiError, BlobRef, ClaimRequest, CreateRoom, Device, GroupInfoQuery, HubAnswer, KeyPackageStock, LogPage,
+    LoginRequest, LoginResponse, PREFIX, ProviderInfo, RoomSummary, SubmissionStatus, SubmitMessage,
+    UpdateRequest, UploadKeyPackages,
+};
+use serde_json::Value;
+
+pub(super) fn describe() -> Value {
+    let mut d = Document::new::<ApiError>();
+    let path = |rest: &str| format!("{PREFIX}{rest}");
+    let answer = d.json::<ProviderInfo>();
+    d.add(
+        ("get", &path("/provider"), 200),
+        "What a client must know before it makes a key.",
+        true,
+        &[],
+        (Body::None, answer),
+    );
+    let bodies = (d.json::<LoginRequest>(), d.json::<LoginResponse>());
+    d.add(
+        ("post", &path("/login"), 200),
+        "Signs a device in.",
+        true,
+        &[],
+        bodies,
+    );
+    d.add(
+        ("post", &path("/logout"), 204),
+        "Ends the session.",
+        false,
+        &[],
+        (Body::None, Body::None),
+    );
+    let answer = d.json::<Vec<Device>>();
+    d.add(
+        ("get", &path("/devices"), 200),
+        "The user's devices.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let bodies = (d.json::<UploadKeyPackages>(), d.json::<KeyPackageStock>());
+    d.add(
+        ("post", &path("/key_packages"), 200),
+        "Adds to the device's stock.",
+        false,
+        &[],
+        bodies,
+    );
+    let answer = d.json::<KeyPackageStock>();
+    d.add(
+        ("get", &path("/key_packages"), 200),
+        "The device's stock.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let bodies = (d.json::<CreateRoom>(), d.json::<RoomSummary>());
+    d.add(
+        ("post", &path("/rooms"), 200),
+        "Founds a room.",
+        false,
+        &[],
+        bodies,
+    );
+    let answer = d.json::<Vec<RoomSummary>>();
+    d.add(
+        ("get", &path("/rooms"), 200),
+        "The user's rooms.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let bodies = (d.json::<ClaimRequest>(), d.json::<HubAnswer>());
+    d.add(
+        ("post", &path("/rooms/{room}/claims"), 200),
+        "Fetches KeyPackages through the hub.",
+        false,
+        &[],
+        bodies,
+    );
+    let bodies = (d.json::<UpdateRequest>(), d.json::<HubAnswer>());
+    d.add(
+        ("post", &path("/rooms/{room}/update"), 200),
+        "Hands a commit or proposals to the hub.",
+        false,
+        &[],
+        bodies,
+    );
+    let bodies = (d.json::<GroupInfoQuery>(), d.json::<HubAnswer>());
+    d.add(
+        ("post", &path("/rooms/{room}/group_info"), 200),
+        "Asks the hub for the GroupInfo.",
+        false,
+        &[],
+        bodies,
+    );
+    let bodies = (d.json::<SubmitMessage>(), d.json::<SubmissionStatus>());
+    d.add(
+        ("post", &path("/rooms/{room}/messages"), 200),
+        "Submits a message.",
+        false,
+        &[],
+        bodies,
+    );
+    let answer = d.json::<LogPage>();
+    let query = [
+        ("from", "First position wanted."),
+        ("limit", "Entries at most."),
+        ("wait_ms", "How long to wait for the first entry; 60,000 at most."),
+    ];
+    d.add(
+        ("get", &path("/rooms/{room}/log"), 200),
+        "A page of the room's feed.",
+        false,
+        &query,
+        (Body::None, answer),
+    );
+    let answer = d.json::<BlobRef>();
+    d.add(
+        ("put", &path("/blobs"), 200),
+        "Stores octets.",
+        false,
+        &[],
+        (Body::Octets, answer),
+    );
+    d.add(
+        ("get", &path("/blobs/{sha256}"), 200),
+        "Reads octets.",
+        false,
+        &[],
+        (Body::None, Body::Octets),
+    );
+    d.finish(
+        "Causeway client API",
+        "Between MLS clients and their own provider. {room} is the room URI, percent-encoded as one path segment.",
+    )
+}
