@@ -94,6 +94,13 @@ async fn lied_to(lie: impl FnOnce(&Hub, &str, &mut FeedEntry)) -> String {
     problems[0].clone()
 }
 
+fn octets(entry: &FeedEntry) -> B64 {
+    let FeedItem::Message { message, .. } = &entry.item else {
+        panic!("not a message")
+    };
+    message.clone()
+}
+
 fn set_frank(entry: &mut FeedEntry, new: Option<Vec<u8>>) {
     let FeedItem::Message { frank, .. } = &mut entry.item else {
         panic!("not a message")
@@ -110,7 +117,9 @@ async fn a_message_without_a_frank_is_refused() {
 #[tokio::test]
 async fn a_frank_for_another_sender_is_refused() {
     let lie = |hub: &Hub, room: &str, entry: &mut FeedEntry| {
-        let frank = hub.world().frank("mimi://b.example/u/bob", room, entry.at);
+        let frank = hub
+            .world()
+            .frank("mimi://b.example/u/bob", room, entry.at, &octets(entry));
         set_frank(entry, Some(frank));
     };
     assert!(lied_to(lie).await.contains("not the hub's"));
@@ -130,7 +139,7 @@ async fn a_frank_of_someone_else_than_the_hub_is_refused() {
     let lie = |_: &Hub, room: &str, entry: &mut FeedEntry| {
         let frank = Hub::new()
             .world()
-            .frank("mimi://a.example/u/alice", room, entry.at);
+            .frank("mimi://a.example/u/alice", room, entry.at, &octets(entry));
         set_frank(entry, Some(frank));
     };
     assert!(lied_to(lie).await.contains("not the hub's"));

@@ -1,32 +1,26 @@
-//! Two providers and a hub in memory: an ordering double. It puts handshakes and messages of the right epoch
-//! into one order, franks, seals GroupInfos, and accepts everything else unseen.
+//! Two providers and a hub in memory. What the hub accepts is judged by the delivery service that real hubs use;
+//! around it is only what a test needs: one order, no store, no network.
 
 mod line;
 
 pub(crate) use line::Line;
 
-use mimi_wire::MimiUri;
-use mimi_wire::codec::{Decode, Encode, Opaque, UnixMillis};
-use mimi_wire::labels;
-use mimi_wire::mls::{
-    CipherSuite, Credential, Epoch, ExternalSender, GroupInfo, HpkeCiphertext, KeyPackage, MlsMessage,
-    RatchetTree,
-};
+use delivery_service::franking::{FrankingContext, frank};
+use delivery_service::{Group, HubIdentity, Judged, MessageSettings};
+use mimi_wire::codec::{Decode, Encode, UnixMillis};
+use mimi_wire::mls::{CipherSuite, KeyPackage, MlsMessage};
 use mimi_wire::protocol::{
-    BundleBody, Frank, GroupInfoOption, GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoResponse,
-    GroupInfoSuccess, HandshakeBundle, PendingProposal, RatchetTreeOption, UpdateOutcome, UpdateRoomResponse,
+    BundleBody, HandshakeBundle, SubmitMessageRequest, UpdateOutcome, UpdateRoomResponse,
 };
-use mls_client::api::{ApiError, ApiErrorCode, B64, FeedEntry, FeedItem, SubmissionStatus, SubmitMessage};
+use mimi_wire::{Domain, MimiUri};
+use mls_client::api::{
+    ApiError, ApiErrorCode, B64, FeedEntry, FeedItem, RefusalCode, SubmissionState, SubmissionStatus,
+    SubmitMessage,
+};
 use mls_client::transport::TransportError;
-use openmls_basic_credential::SignatureKeyPair;
-use openmls_rust_crypto::RustCrypto;
-use openmls_traits::crypto::OpenMlsCrypto as _;
-use openmls_traits::signatures::Signer as _;
-use openmls_traits::types::{Ciphersuite, SignatureScheme};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-
-const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
 
 /// Where a request breaks off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +32,19 @@ pub(crate) enum Break {
 }
 
 pub(crate) struct HubRoom {
-    pub(crate) epoch: u64,
+    pub(crate) group: Group,
     pub(crate) log: Vec<(FeedEntry, Option<BTreeSet<String>>)>,
     users: BTreeSet<String>,
-    group_id: Vec<u8>,
-    group_info: Vec<u8>,
-    tree: Vec<u8>,
-    pending: Vec<PendingProposal>,
+}
+
+impl HubRoom {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.group.epoch().0
+    }
 }
 
 pub(crate) struct World {
-    pub(crate) hub: SignatureKeyPair,
-    crypto: RustCrypto,
+    pub(crate) hub: HubIdentity,
     clock: u64,
     pub(crate) rooms: BTreeMap<String, HubRoom>,
     stock: BTreeMap<String, Vec<KeyPackage>>,
@@ -67,9 +62,10 @@ pub(crate) struct Hub(Arc<Mutex<World>>);
 
 impl Hub {
     pub(crate) fn new() -> Self {
+        static HUBS: AtomicU8 = AtomicU8::new(1);
+        let n = HUBS.fetch_add(1, Ordering::Relaxed);
         Self(Arc::new(Mutex::new(World {
-            hub: SignatureKeyPair::new(SignatureScheme::ED25519).unwrap(),
-            crypto: RustCrypto::default(),
+            hub: HubIdentity::from_seeds(domain("a.example"), [n; 32], [n ^ 0x40; 32], [n ^ 0x80; 32]),
             clock: 1_700_000_000_000,
             rooms: BTreeMap::new(),
             stock: BTreeMap::new(),
@@ -143,83 +139,77 @@ impl World {
         room.log.push((entry, only));
     }
 
-    pub(crate) fn frank(&self, user: &str, uri: &str, at: u64) -> Vec<u8> {
-        let mut frank = Frank {
-            server_frank: [7; 32],
-            franking_signature_ciphersuite: CipherSuite(1),
-            franking_integrity_signature: Opaque(Vec::new()),
+    pub(crate) fn frank(&self, user: &str, uri: &str, at: u64, message: &B64) -> Vec<u8> {
+        let message = MlsMessage::from_bytes(&message.0).unwrap();
+        let context = FrankingContext {
+            sender: MimiUri::parse(user).unwrap(),
+            room: MimiUri::parse(uri).unwrap(),
+            accepted_ms: at,
         };
-        let mut tbs = frank.server_frank.to_vec();
-        frank.franking_signature_ciphersuite.encode(&mut tbs);
-        MimiUri::parse(user).unwrap().encode(&mut tbs);
-        MimiUri::parse(uri).unwrap().encode(&mut tbs);
-        at.encode(&mut tbs);
-        let signed = labels::sign_content(labels::FRANKING_INTEGRITY, &tbs);
-        frank.franking_integrity_signature = Opaque(self.hub.sign(&signed).unwrap());
-        frank.to_bytes()
+        frank(&self.hub, CipherSuite(1), &message, &context)
+            .unwrap()
+            .to_bytes()
     }
 
-    fn decide(&mut self, uri: &str, bundle: &HandshakeBundle) -> Result<UpdateRoomResponse, TransportError> {
+    fn decide(
+        &mut self,
+        uri: &str,
+        actor: &Domain,
+        bundle: &HandshakeBundle,
+    ) -> Result<UpdateRoomResponse, TransportError> {
         let at = self.now();
-        let owners = self.owners.clone();
-        let room = self.room(uri)?;
-        let message = bundle.proposal_or_commit().clone();
-        if message.epoch().unwrap().0 != room.epoch {
-            let current_epoch = Epoch(room.epoch);
-            let outcome = UpdateOutcome::WrongEpoch { current_epoch };
-            return Ok(UpdateRoomResponse {
-                error_description: String::new(),
-                outcome,
-            });
-        }
+        let Some(room) = self.rooms.get_mut(uri) else {
+            return Err(api(ApiErrorCode::NotFound));
+        };
+        let judged = match room.group.judge(&self.hub, actor, bundle, at) {
+            Ok(judged) => judged,
+            Err(refusal) => return Ok(refusal.to_response()),
+        };
         let bytes = |m: &MlsMessage| B64(m.as_bytes().to_vec());
+        let stapled = match &judged {
+            Judged::Commit(commit) => commit.external_proposals.iter().map(bytes).collect(),
+            Judged::Proposals(_) => Vec::new(),
+        };
+        room.group.apply(judged).unwrap();
         match bundle.body() {
             BundleBody::Commit {
                 welcome,
-                group_info_option,
                 ratchet_tree_option,
+                ..
             } => {
-                let GroupInfoOption::Full(info) = group_info_option else {
-                    panic!("not full")
-                };
-                let RatchetTreeOption::Full(tree) = ratchet_tree_option else {
-                    panic!("not full")
-                };
-                assert!(!info.has_ratchet_tree());
-                room.epoch += 1;
-                assert_eq!(info.epoch().0, room.epoch);
-                room.group_info = info.as_bytes().to_vec();
-                room.tree = tree.as_bytes().to_vec();
-                room.pending.clear();
-                let tree = ratchet_tree_option.to_bytes();
-                let welcome = welcome.clone();
                 let to: BTreeSet<String> = welcome
                     .iter()
                     .flat_map(|w| w.key_package_refs().iter())
-                    .filter_map(|r| owners.get(r.as_bytes()).cloned())
+                    .filter_map(|r| self.owners.get(r.as_bytes()).cloned())
                     .collect();
                 room.users.extend(to.iter().cloned());
-                let commit = FeedItem::Commit {
-                    message: bytes(&message),
-                    external_proposals: Vec::new(),
-                };
-                self.push(uri, at, commit, None);
+                let message = bytes(bundle.proposal_or_commit());
+                self.push(
+                    uri,
+                    at,
+                    FeedItem::Commit {
+                        message,
+                        external_proposals: stapled,
+                    },
+                    None,
+                );
                 if let Some(welcome) = welcome {
-                    let message = bytes(&MlsMessage::from(&welcome));
+                    let message = bytes(&MlsMessage::from(welcome));
+                    let ratchet_tree = ratchet_tree_option.to_bytes().into();
                     self.push(
                         uri,
                         at,
                         FeedItem::Welcome {
                             message,
-                            ratchet_tree: tree.into(),
+                            ratchet_tree,
                         },
                         Some(to),
                     );
                 }
             }
             BundleBody::Proposal { .. } => {
-                let messages: Vec<MlsMessage> = bundle.messages().cloned().collect();
-                self.propose(uri, at, &messages);
+                let messages = bundle.messages().map(bytes).collect();
+                self.push(uri, at, FeedItem::Proposals { messages }, None);
             }
         }
         let outcome = UpdateOutcome::Success {
@@ -231,49 +221,49 @@ impl World {
         })
     }
 
-    pub(crate) fn propose(&mut self, uri: &str, at: u64, messages: &[MlsMessage]) {
-        let room = self.rooms.get_mut(uri).unwrap();
-        room.pending.extend(messages.iter().map(|m| PendingProposal {
-            proposal: m.clone(),
-            hub_accepted_time: UnixMillis(at),
-        }));
-        let messages = messages.iter().map(|m| B64(m.as_bytes().to_vec())).collect();
-        self.push(uri, at, FeedItem::Proposals { messages }, None);
+    fn admit(&mut self, uri: &str, user: &str, message: &B64) -> Result<SubmissionState, TransportError> {
+        use delivery_service::MessageRefusal as Refusal;
+        let at = self.now();
+        let user = MimiUri::parse(user).unwrap();
+        let parsed = MlsMessage::from_bytes(&message.0).unwrap();
+        let request = SubmitMessageRequest::new(parsed, user.clone()).unwrap();
+        let settings = MessageSettings { past_epochs: 0 };
+        let refused = self
+            .room(uri)?
+            .group
+            .judge_message(&user.domain(), &request, settings)
+            .err();
+        if let Some(refusal) = refused {
+            assert!(
+                !matches!(refusal, Refusal::EpochInFuture { .. }),
+                "a message of an epoch to come"
+            );
+            let (code, current_epoch) = match refusal {
+                Refusal::EpochTooOld { current } => (RefusalCode::EpochTooOld, Some(current.0)),
+                _ => (RefusalCode::NotAllowed, None),
+            };
+            return Ok(SubmissionState::Refused {
+                code,
+                reason: refusal.to_string(),
+                current_epoch,
+            });
+        }
+        let frank = Some(B64(self.frank(user.as_str(), uri, at, message)));
+        self.push(
+            uri,
+            at,
+            FeedItem::Message {
+                message: message.clone(),
+                frank: frank.clone(),
+            },
+            None,
+        );
+        Ok(SubmissionState::Accepted { at, frank })
     }
+}
 
-    fn sealed_group_info(
-        &mut self,
-        uri: &str,
-        request: &GroupInfoRequest,
-    ) -> Result<Vec<u8>, TransportError> {
-        let room = self.room(uri)?;
-        let content = GroupInfoRatchetTreeTbe {
-            group_info: GroupInfo::from_bytes(&room.group_info).unwrap(),
-            ratchet_tree_option: RatchetTreeOption::Full(RatchetTree::from_bytes(&room.tree).unwrap()),
-            pending_proposals: room.pending.clone(),
-        };
-        let info = labels::encrypt_info(labels::GROUP_INFO_ENCRYPTION, uri.as_bytes());
-        let key = &request.group_info_public_key;
-        let sealed = self
-            .crypto
-            .hpke_seal(SUITE.hpke_config(), key, &info, &[], &content.to_bytes())
-            .unwrap();
-        let mut success = GroupInfoSuccess {
-            room_id: Opaque(uri.as_bytes().to_vec()),
-            cipher_suite: CipherSuite(1),
-            hub_sender: ExternalSender {
-                signature_key: Opaque(self.hub.public().to_vec()),
-                credential: Credential::basic(b"mimi://a.example".to_vec()),
-            },
-            encrypted_groupinfo_and_tree: HpkeCiphertext {
-                kem_output: Opaque(sealed.kem_output.into()),
-                ciphertext: Opaque(sealed.ciphertext.into()),
-            },
-            signature: Opaque(Vec::new()),
-        };
-        success.signature = Opaque(self.hub.sign(&success.sign_content()).unwrap());
-        Ok(GroupInfoResponse::Success(success).to_bytes())
-    }
+fn domain(name: &str) -> Domain {
+    Domain::parse(name).unwrap()
 }
 
 impl Hub {
@@ -281,7 +271,7 @@ impl Hub {
     pub(crate) fn accept_late(&self, from: &Line, uri: &str, message: &SubmitMessage) {
         let mut world = self.world();
         let at = world.now();
-        let frank = Some(B64(world.frank(&from.user, uri, at)));
+        let frank = Some(B64(world.frank(&from.user, uri, at, &message.message)));
         world.push(
             uri,
             at,
@@ -293,25 +283,24 @@ impl Hub {
         );
     }
 
-    /// The hub proposes to remove a client.
-    pub(crate) fn remove_leaf(&self, uri: &str, leaf: u32) {
+    /// The hub takes a user out.
+    pub(crate) fn take_out(&self, uri: &str, user: &str) {
         let mut world = self.world();
         let at = world.now();
-        let room = &world.rooms[uri];
-        // openmls leaves the authenticated data of such a proposal empty, which Safe AAD doesn't allow.
-        let mut message = vec![0, 1, 0, 1];
-        Opaque(room.group_id.clone()).encode(&mut message);
-        room.epoch.encode(&mut message);
-        message.extend([2, 0, 0, 0, 0]); // sender: external 0
-        message.extend([1, 0]); // authenticated data: an empty Safe AAD
-        message.extend([2, 0, 3]); // a proposal: remove
-        leaf.encode(&mut message);
-        let signature = world
-            .hub
-            .sign(&labels::sign_content("FramedContentTBS", &message))
+        let World { hub, rooms, .. } = &mut *world;
+        let group = &mut rooms.get_mut(uri).unwrap().group;
+        let judged = group
+            .propose_removal(hub, &MimiUri::parse(user).unwrap(), at)
             .unwrap();
-        Opaque(signature).encode(&mut message);
-        let message = MlsMessage::from_bytes(&message).unwrap();
-        world.propose(uri, at, &[message]);
+        let Judged::Proposals(proposals) = &judged else {
+            panic!("a removal is proposed")
+        };
+        let messages = proposals
+            .proposals
+            .iter()
+            .map(|p| B64(p.message().as_bytes().to_vec()))
+            .collect();
+        group.apply(judged).unwrap();
+        world.push(uri, at, FeedItem::Proposals { messages }, None);
     }
 }

@@ -96,7 +96,7 @@ async fn story(requests: u32, how: Break) -> bool {
     assert_eq!(second.texts(&room), ["three"]);
     assert_eq!(alice.users(&room), ["mimi://a.example/u/alice"]);
     assert_eq!(alice.clients(&room).len(), 1);
-    let epoch = hub.world().rooms[&room].epoch;
+    let epoch = hub.world().rooms[&room].epoch();
     assert_eq!(epoch, 3, "add, join, leave: no commit was made twice");
     // Every line has its place in the feed, and no place is shown twice.
     let mut places: Vec<_> = alice

@@ -1,4 +1,4 @@
-//! The client against a double of the provider side that orders what it is given and judges nothing but epochs.
+//! The client against two providers in memory.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -1,26 +1,28 @@
 //! One device's connection to the double.
 
-use super::{Break, Hub, HubRoom, World, api};
+use super::{Break, Hub, HubRoom, World, api, domain};
 use async_trait::async_trait;
+use delivery_service::Group;
 use mimi_wire::MimiUri;
-use mimi_wire::codec::{Decode, Encode, Opaque};
-use mimi_wire::components::FrankingAgentData;
-use mimi_wire::mls::{Credential, ExternalSender, GroupInfo, KeyPackage, MlsMessage};
+use mimi_wire::codec::{Decode, Encode};
+use mimi_wire::mls::KeyPackage;
 use mimi_wire::protocol::{
     ClientKeyMaterial, ClientMaterial, GroupInfoRequest, HandshakeBundle, KeyMaterialRequest,
     KeyMaterialResponse, KeyMaterialUserCode,
 };
 use mls_client::api::{
-    ApiErrorCode, B64, BlobRef, ClaimRequest, CreateRoom, Device, FeedEntry, FeedItem, GroupInfoQuery,
-    HubAnswer, KeyPackageStock, LogPage, LoginKind, LoginRequest, LoginResponse, ProviderInfo, RefusalCode,
-    RoomSummary, SubmissionState, SubmissionStatus, SubmitMessage, UpdateRequest, UploadKeyPackages,
+    ApiErrorCode, B64, BlobRef, ClaimRequest, CreateRoom, Device, FeedEntry, GroupInfoQuery, HubAnswer,
+    KeyPackageStock, LogPage, LoginKind, LoginRequest, LoginResponse, ProviderInfo, RoomSummary,
+    SubmissionStatus, SubmitMessage, UpdateRequest, UploadKeyPackages,
 };
 use mls_client::transport::{Transport, TransportError};
-use openmls_traits::crypto::OpenMlsCrypto as _;
-use openmls_traits::types::SignatureScheme;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+fn uri(text: &str) -> MimiUri {
+    MimiUri::parse(text).unwrap()
+}
 
 /// One device's connection.
 #[derive(Clone)]
@@ -38,18 +40,10 @@ fn lost() -> TransportError {
 impl Line {
     pub(crate) fn info(&self) -> ProviderInfo {
         let world = self.hub.world();
-        let sender = ExternalSender {
-            signature_key: Opaque(world.hub.public().to_vec()),
-            credential: Credential::basic(b"mimi://a.example".to_vec()),
-        };
-        let agent = FrankingAgentData {
-            franking_signature_key: Opaque(world.hub.public().to_vec()),
-            credential: Credential::basic(b"mimi://a.example".to_vec()),
-        };
         ProviderInfo {
             provider: self.provider.clone(),
-            external_sender: sender.to_bytes().into(),
-            franking_agent: agent.to_bytes().into(),
+            external_sender: world.hub.external_sender().into(),
+            franking_agent: world.hub.franking_agent().to_bytes().into(),
             cipher_suites: vec![1],
             login: vec![LoginKind::LocalToken],
             homeserver: None,
@@ -133,19 +127,20 @@ impl Transport for Line {
 
     async fn create_room(&self, request: &CreateRoom) -> Result<RoomSummary, TransportError> {
         self.act(|world| {
-            let info = GroupInfo::from_bytes(&request.group_info.0).unwrap();
-            world
-                .rooms
-                .entry(request.room.clone())
-                .or_insert_with(|| HubRoom {
-                    epoch: 0,
-                    log: Vec::new(),
-                    users: BTreeSet::from([self.user.clone()]),
-                    group_id: info.group_id().as_bytes().to_vec(),
-                    group_info: request.group_info.0.clone(),
-                    tree: request.ratchet_tree.0.clone(),
-                    pending: Vec::new(),
-                });
+            if !world.rooms.contains_key(&request.room) {
+                let (room, user) = (uri(&request.room), uri(&self.user));
+                let tree = &request.ratchet_tree.0;
+                let group = Group::found(&world.hub, &room, &user, &request.group_info.0, tree).unwrap();
+                let users = BTreeSet::from([self.user.clone()]);
+                world.rooms.insert(
+                    request.room.clone(),
+                    HubRoom {
+                        group,
+                        log: Vec::new(),
+                        users,
+                    },
+                );
+            }
             Ok(())
         })?;
         let rooms = self.rooms().await?;
@@ -166,8 +161,8 @@ impl Transport for Line {
                     room: uri.clone(),
                     hub: "a.example".into(),
                     name: None,
-                    group_id: B64(room.group_id.clone()),
-                    epoch: room.epoch,
+                    group_id: B64(room.group.group_id().as_bytes().to_vec()),
+                    epoch: room.epoch(),
                     portal: None,
                     first: 1,
                     next: room.log.len() as u64 + 1,
@@ -181,15 +176,7 @@ impl Transport for Line {
         self.act(|world| {
             let request = KeyMaterialRequest::from_bytes(&request.request.0).unwrap();
             assert_eq!(request.room_id.as_ref().unwrap().as_str(), uri);
-            world
-                .crypto
-                .verify_signature(
-                    SignatureScheme::ED25519,
-                    &request.sign_content(),
-                    &request.requester_signature_key,
-                    &request.key_material_request_signature,
-                )
-                .unwrap();
+            delivery_service::keys::verify_request(&request).unwrap();
             let clients = world
                 .stock
                 .iter_mut()
@@ -230,7 +217,7 @@ impl Transport for Line {
                 });
             }
             let bundle = HandshakeBundle::from_bytes(&request.bundle.0).unwrap();
-            let response = world.decide(uri, &bundle)?.to_bytes();
+            let response = world.decide(uri, &domain(&self.provider), &bundle)?.to_bytes();
             world.outcomes.insert(key, response.clone());
             Ok(HubAnswer {
                 response: response.into(),
@@ -241,8 +228,12 @@ impl Transport for Line {
     async fn group_info(&self, uri: &str, query: &GroupInfoQuery) -> Result<HubAnswer, TransportError> {
         self.act(|world| {
             let request = GroupInfoRequest::from_bytes(&query.request.0).unwrap();
+            let room = world.rooms.get(uri).ok_or_else(|| api(ApiErrorCode::NotFound))?;
+            let response = room
+                .group
+                .group_info_response(&world.hub, &domain(&self.provider), &request);
             Ok(HubAnswer {
-                response: world.sealed_group_info(uri, &request)?.into(),
+                response: response.to_bytes().into(),
             })
         })
     }
@@ -253,29 +244,7 @@ impl Transport for Line {
             if let Some(first) = world.statuses.get(&key) {
                 return Ok(first.clone());
             }
-            let epoch = MlsMessage::from_bytes(&message.message.0)
-                .unwrap()
-                .epoch()
-                .unwrap()
-                .0;
-            let at = world.now();
-            let current = world.room(uri)?.epoch;
-            assert!(epoch <= current, "a message of an epoch to come");
-            let state = if epoch < current {
-                SubmissionState::Refused {
-                    code: RefusalCode::EpochTooOld,
-                    reason: "too old".into(),
-                    current_epoch: Some(current),
-                }
-            } else {
-                let frank = Some(B64(world.frank(&self.user, uri, at)));
-                let item = FeedItem::Message {
-                    message: message.message.clone(),
-                    frank: frank.clone(),
-                };
-                world.push(uri, at, item, None);
-                SubmissionState::Accepted { at, frank }
-            };
+            let state = world.admit(uri, &self.user, &message.message)?;
             let status = SubmissionStatus {
                 id: message.id.clone(),
                 state,
