@@ -26,8 +26,8 @@ pub enum Part {
     Multi(MultiPart),
 }
 
-/// Content in the message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Content in the message. `Debug` does not show it: what people write is not for logs.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SinglePart {
     /// Media type with parameters.
     pub content_type: String,
@@ -35,8 +35,8 @@ pub struct SinglePart {
     pub content: Opaque,
 }
 
-/// Content elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Content elsewhere. `Debug` shows neither its key nor where it is.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct ExternalPart {
     /// Media type with parameters.
     pub content_type: String,
@@ -62,6 +62,25 @@ pub struct ExternalPart {
     pub description: String,
     /// Suggested file name.
     pub filename: String,
+}
+
+impl std::fmt::Debug for SinglePart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SinglePart")
+            .field("content_type", &self.content_type)
+            .field("octets", &self.content.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ExternalPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExternalPart")
+            .field("content_type", &self.content_type)
+            .field("size", &self.size)
+            .field("enc_alg", &self.enc_alg)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Several parts.

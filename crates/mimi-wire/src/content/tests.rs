@@ -554,3 +554,26 @@ fn json_keeps_every_value() {
     assert_eq!(back, content);
     assert_eq!(back.encode().unwrap(), content.encode().unwrap());
 }
+
+#[test]
+fn debug_shows_no_content_and_no_key() {
+    let external = ExternalPart {
+        key: b"secret key".to_vec().into(),
+        url: "https://a.example/secret".to_owned(),
+        ..ExternalPart::default()
+    };
+    let parts = vec![
+        NestedPart::plain("secret"),
+        NestedPart::external(Disposition::ATTACHMENT, external),
+    ];
+    let content = message(NestedPart::multi(
+        Disposition::RENDER,
+        PartSemantics::ProcessAll,
+        parts,
+    ));
+    let text = format!("{content:?}");
+    assert!(
+        !text.contains("secret") && !text.contains(&hex::encode("secret")),
+        "{text}"
+    );
+}

@@ -90,6 +90,9 @@ pub enum RoleDataError {
     /// A least number above the greatest.
     #[error("the limits of role {0} exclude each other")]
     Limits(RoleIndex),
+    /// `canAddParticipant` in a room whose participants are fixed.
+    #[error("role {0} may add participants in a room whose participants are fixed")]
+    FixedMembership(RoleIndex),
 }
 
 impl RoleData {

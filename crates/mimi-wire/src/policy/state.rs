@@ -1,6 +1,6 @@
 //! What policy is judged against.
 
-use super::{Action, Actor, BaseRoomPolicy, PreAuthData, RoleData};
+use super::{Action, Actor, BaseRoomPolicy, PreAuthData, RoleData, RoleDataError};
 use crate::codec::DecodeError;
 use crate::components::{AppDataDictionary, ParticipantListData, RoleIndex, component_id};
 use crate::uri::MimiUri;
@@ -98,6 +98,20 @@ impl RoomState {
         let preauth = read(dictionary, component_id::PREAUTH_LIST)?.unwrap_or_default();
         let base = read(dictionary, component_id::BASE_ROOM_POLICY)?.unwrap_or_default();
         Ok(Self::new(roles, preauth, base, &participants, clients))
+    }
+
+    /// Checks that roles and base policy make sense, alone and together: in a room whose participants are
+    /// fixed, no role but 0 and banned may have `canAddParticipant` (section 5).
+    pub fn check(&self) -> Result<(), RoleDataError> {
+        self.roles.check()?;
+        let adds =
+            self.roles.roles.iter().find(|role| {
+                role.role_index > RoleIndex::BANNED && role.can(super::Capability::ADD_PARTICIPANT)
+            });
+        match adds {
+            Some(role) if self.base.fixed_membership => Err(RoleDataError::FixedMembership(role.role_index)),
+            _ => Ok(()),
+        }
     }
 
     /// A participant.

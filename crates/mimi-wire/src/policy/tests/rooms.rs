@@ -132,3 +132,14 @@ fn role_definitions_that_make_no_sense() {
         Err(RoleDataError::Limits(PLAIN))
     );
 }
+
+#[test]
+fn nobody_adds_in_a_room_whose_participants_are_fixed() {
+    let mut state = room(&[Capability::ADD_PARTICIPANT]);
+    assert_eq!(state.check(), Ok(()));
+    state.base.fixed_membership = true;
+    assert_eq!(state.check(), Err(RoleDataError::FixedMembership(ACTING)));
+    let mut state = room(&[]);
+    state.base.fixed_membership = true;
+    assert_eq!(state.check(), Ok(()));
+}
