@@ -120,13 +120,16 @@ impl Group {
 
     /// The providers of participants who have clients: where commits, proposals and messages go.
     pub fn providers(&self, view: View) -> BTreeSet<Domain> {
-        self.leaves.providers(|user| !self.is_out(user, view))
+        match view {
+            View::Committed => self.leaves.providers_without([]),
+            View::Effective => self.leaves.providers_without(&self.departing),
+        }
     }
 
     /// The providers that may be sent application messages: those of users whose role may receive them.
     pub fn receivers(&self) -> BTreeSet<Domain> {
         self.leaves
-            .providers(|user| self.has_capability(user, Capability::RECEIVE_MESSAGE))
+            .providers_of(|user| self.has_capability(user, Capability::RECEIVE_MESSAGE))
     }
 
     /// The accepted proposals that wait for a commit, in the order of acceptance.

@@ -126,6 +126,8 @@ pub(crate) struct Leaves {
     clients: BTreeMap<u32, Client>,
     index: HashMap<MimiUri, u32>,
     users: BTreeMap<MimiUri, BTreeSet<u32>>,
+    /// How many users with clients each provider has.
+    providers: BTreeMap<Domain, usize>,
 }
 
 /// The leaves of a tree can't be read as clients.
@@ -150,10 +152,11 @@ impl Leaves {
         if self.index.insert(client.uri().clone(), leaf.u32()).is_some() {
             return Err(LeavesError::Duplicate(client.uri().clone()));
         }
-        self.users
-            .entry(client.user().clone())
-            .or_default()
-            .insert(leaf.u32());
+        let leaves = self.users.entry(client.user().clone()).or_default();
+        if leaves.is_empty() {
+            *self.providers.entry(client.user().domain()).or_default() += 1;
+        }
+        leaves.insert(leaf.u32());
         self.clients.insert(leaf.u32(), client);
         Ok(())
     }
@@ -165,9 +168,19 @@ impl Leaves {
             leaves.remove(&leaf.u32());
             if leaves.is_empty() {
                 self.users.remove(client.user());
+                self.forget_user_of(&client.user().domain());
             }
         }
         Some(client)
+    }
+
+    fn forget_user_of(&mut self, provider: &Domain) {
+        if let Some(count) = self.providers.get_mut(provider) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.providers.remove(provider);
+            }
+        }
     }
 
     pub(crate) fn client(&self, leaf: LeafNodeIndex) -> Option<&Client> {
@@ -196,8 +209,26 @@ impl Leaves {
         self.users.keys()
     }
 
+    /// The providers of all users who have clients, but for some users.
+    pub(crate) fn providers_without<'a>(
+        &self,
+        users: impl IntoIterator<Item = &'a MimiUri>,
+    ) -> BTreeSet<Domain> {
+        let mut gone: BTreeMap<Domain, usize> = BTreeMap::new();
+        let users: BTreeSet<&MimiUri> = users.into_iter().collect();
+        for user in users.into_iter().filter(|user| self.users.contains_key(user)) {
+            *gone.entry(user.domain()).or_default() += 1;
+        }
+        let stays = |(domain, count): &(&Domain, &usize)| gone.get(*domain) != Some(*count);
+        self.providers
+            .iter()
+            .filter(stays)
+            .map(|(domain, _)| domain.clone())
+            .collect()
+    }
+
     /// The providers of all users that `keep` lets through.
-    pub(crate) fn providers(&self, keep: impl Fn(&MimiUri) -> bool) -> BTreeSet<Domain> {
+    pub(crate) fn providers_of(&self, keep: impl Fn(&MimiUri) -> bool) -> BTreeSet<Domain> {
         let mut providers = BTreeSet::new();
         let mut last = None;
         for user in self.users().filter(|user| keep(user)) {

@@ -207,11 +207,18 @@ impl Group {
                 },
             }
         }
-        if let (None, Some(path)) = (leaf, &commit.path) {
+        if let Some(path) = &commit.path {
             self.check_components_supported(&path.leaf_node)?;
         }
         let components = self.component_changes(updates.into_iter())?;
-        let removed_leaves = removals.iter().map(|removal| removal.leaf).collect();
+        let removed_leaves: BTreeSet<u32> = removals.iter().map(|removal| removal.leaf).collect();
+        if removed_leaves.len() != removals.len() {
+            let reason = ProposalFault::Repeated;
+            return Err(UpdateRefusal::InvalidProposal {
+                refs: Vec::new(),
+                reason,
+            });
+        }
         let draft = Draft {
             committer,
             leaf,

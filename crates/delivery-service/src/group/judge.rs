@@ -8,6 +8,7 @@ use crate::crypto;
 use crate::hub::HubIdentity;
 use crate::identity::Client;
 use crate::refusal::{NotAllowed, ProposalFault, UpdateRefusal};
+use mimi_wire::components::component_id;
 use mimi_wire::mls::{Commit, Content, ContentType, MlsMessage, PublicMessage, WireFormat};
 use mimi_wire::protocol::{BundleBody, HandshakeBundle};
 use mimi_wire::{Domain, MimiUri};
@@ -164,7 +165,13 @@ impl Group {
             providers_after,
             accepted_ms: now_ms,
             removed_leaves: draft.removals.iter().map(|removal| removal.leaf).collect(),
-            components_changed: !draft.components.data.is_empty(),
+            policy_changed: draft.components.data.iter().any(|data| {
+                !matches!(
+                    data.id(),
+                    component_id::PARTICIPANT_LIST | component_id::ROOM_METADATA
+                )
+            }),
+            list: draft.components.participants,
             staged,
             departing,
             group_info,
@@ -208,9 +215,9 @@ impl Group {
                 .of_user(user)
                 .any(|(leaf, _)| !draft.removes(leaf.u32()))
         };
-        let mut providers = self
-            .leaves
-            .providers(|user| !departing.contains(user) && stays(user));
+        let removed = draft.removals.iter().map(|removal| removal.client.user());
+        let gone = removed.filter(|user| !stays(user));
+        let mut providers = self.leaves.providers_without(departing.iter().chain(gone));
         providers.extend(draft.newcomers().map(Client::user).map(MimiUri::domain));
         providers
     }

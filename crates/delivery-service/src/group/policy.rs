@@ -205,8 +205,8 @@ impl Group {
         Ok(())
     }
 
-    /// Builds the policy anew, after list, leaves or what is pending changed.
-    pub(super) fn reload_policy(&mut self) -> Result<(), super::ApplyError> {
+    /// The policy as it follows from the group's components and what is pending.
+    fn built_policy(&self) -> Result<RoomState, super::ApplyError> {
         let leaving = self
             .pending
             .iter()
@@ -214,15 +214,52 @@ impl Group {
             .collect();
         let empty = AppDataDictionary::new();
         let components = super::context::dictionary(self.mls.group_context()).unwrap_or(&empty);
-        self.policy = build(
+        build(
             components,
             &self.participants,
             &self.leaves,
             &self.departing,
             &leaving,
         )
-        .map_err(super::ApplyError::Component)?;
+        .map_err(super::ApplyError::Component)
+    }
+
+    /// Builds the policy anew.
+    pub(super) fn reload_policy(&mut self) -> Result<(), super::ApplyError> {
+        self.policy = self.built_policy()?;
         Ok(())
+    }
+
+    /// Brings the policy up to date for users whose role or clients may have changed.
+    pub(super) fn refresh_policy(&mut self, users: &BTreeSet<MimiUri>) {
+        for user in users {
+            let role = self.effective_role(user);
+            let leaves = self.leaves.of_user(user);
+            let staying = leaves.filter(|(leaf, _)| self.pending_removal(leaf.u32()).is_none());
+            let clients = u32::try_from(staying.count()).unwrap_or(u32::MAX);
+            // These set a user's entry whatever it was before.
+            let action = if role == RoleIndex::NONE {
+                Action::RemoveParticipant { user }
+            } else {
+                Action::AddParticipant { user, role, clients }
+            };
+            self.policy.apply(Actor::user(user), &action);
+        }
+    }
+
+    /// Whether what the group keeps beside the MLS state agrees with what follows from that state. It always
+    /// does; this is for tools that look for damage, and for tests.
+    pub fn is_consistent(&self) -> bool {
+        let list = self
+            .component(component_id::PARTICIPANT_LIST)
+            .and_then(|data| ParticipantListData::from_bytes(data).ok());
+        list.as_ref() == Some(self.participants.data())
+            && super::found::read_leaves(&self.mls).is_ok_and(|leaves| leaves == self.leaves)
+            && self.built_policy().is_ok_and(|policy| policy == self.policy)
+            && self
+                .leaves
+                .iter()
+                .all(|(_, client)| takes_part(self.participants.role(client.user())))
     }
 
     /// The effective role; also that of somebody who is out but not yet committed.

@@ -92,7 +92,7 @@ impl Group {
             providers_before: self.providers(View::Committed),
             providers_after: self
                 .leaves
-                .providers(|member| !self.departing.contains(member) && !departing.contains(member)),
+                .providers_without(self.departing.iter().chain(&departing)),
             departing,
             removed,
             accepted_ms: now_ms,

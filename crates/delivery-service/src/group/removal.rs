@@ -51,9 +51,7 @@ impl Group {
             departing: vec![user.clone()],
             removed,
             providers_before: self.providers(View::Committed),
-            providers_after: self
-                .leaves
-                .providers(|member| !self.departing.contains(member) && member != user),
+            providers_after: self.leaves.providers_without(self.departing.iter().chain([user])),
             accepted_ms: now_ms,
         }))
     }

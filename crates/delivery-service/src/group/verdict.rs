@@ -4,6 +4,7 @@ use super::storage::Discard;
 use super::{Group, PendingProposal};
 use crate::crypto;
 use crate::identity::Client;
+use crate::roster::Participants;
 use mimi_wire::components::RoleIndex;
 use mimi_wire::mls::{Epoch, KeyPackageRef, MlsMessage};
 use mimi_wire::{Domain, MimiUri};
@@ -70,7 +71,10 @@ pub struct JudgedCommit {
     pub accepted_ms: u64,
     pub(super) staged: StagedCommit,
     pub(super) removed_leaves: Vec<u32>,
-    pub(super) components_changed: bool,
+    /// Whether components change that the policy is made of, beside the list.
+    pub(super) policy_changed: bool,
+    /// The list after the commit, if the commit changes it.
+    pub(super) list: Option<Participants>,
     pub(super) departing: BTreeSet<MimiUri>,
     pub(super) group_info: Vec<u8>,
 }
@@ -142,6 +146,15 @@ impl Group {
 
     fn apply_commit(&mut self, commit: JudgedCommit) -> Result<(), ApplyError> {
         self.check_epoch(commit.previous_epoch)?;
+        let affected: BTreeSet<MimiUri> = commit
+            .participants
+            .iter()
+            .map(|change| &change.user)
+            .chain(commit.added.iter().map(|added| added.client.user()))
+            .chain(commit.removed.iter().map(Client::user))
+            .chain(&self.departing)
+            .cloned()
+            .collect();
         self.mls
             .merge_commit(&Discard, commit.staged)
             .map_err(|error| ApplyError::Mls(error.to_string()))?;
@@ -151,10 +164,8 @@ impl Group {
         if !commit.added.is_empty() {
             self.find_new_leaves()?;
         }
-        let participants_change =
-            commit.components_changed || !commit.added.is_empty() || !commit.removed.is_empty();
-        if commit.components_changed {
-            self.reload_components()?;
+        if let Some(list) = commit.list {
+            self.participants = list;
         }
         self.departing = commit.departing;
         self.served_group_info = commit.group_info;
@@ -163,11 +174,11 @@ impl Group {
             let proposal = self.own_proposal(message, commit.accepted_ms)?;
             self.queue(proposal)?;
         }
-        if participants_change {
-            self.reload_policy()
-        } else {
-            Ok(())
+        if commit.policy_changed {
+            return self.reload_policy();
         }
+        self.refresh_policy(&affected);
+        Ok(())
     }
 
     fn apply_proposals(&mut self, judged: JudgedProposals) -> Result<(), ApplyError> {
@@ -175,8 +186,10 @@ impl Group {
         for proposal in judged.proposals {
             self.queue(proposal)?;
         }
-        self.departing.extend(judged.departing);
-        self.reload_policy()
+        self.departing.extend(judged.departing.iter().cloned());
+        let removed = judged.removed.iter().map(Client::user).cloned();
+        self.refresh_policy(&judged.departing.into_iter().chain(removed).collect());
+        Ok(())
     }
 
     fn queue(&mut self, proposal: PendingProposal) -> Result<(), ApplyError> {

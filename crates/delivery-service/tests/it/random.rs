@@ -194,6 +194,7 @@ impl Walk {
     }
 
     fn agree(&self) {
+        assert!(self.live.is_consistent());
         assert!(self.live.snapshot().unwrap() == self.room.group.snapshot().unwrap());
         for view in [View::Committed, View::Effective] {
             assert_eq!(self.live.providers(view), self.room.group.providers(view));
