@@ -4,7 +4,6 @@
 //! are called with, and an entry for callers that hold state as PDUs.
 
 pub(crate) mod facts;
-#[allow(dead_code)]
 pub(crate) mod power;
 pub(crate) mod rules;
 #[cfg(test)]
@@ -327,11 +326,8 @@ pub enum Cited {
 
 fn check_rules(event: &Pdu, facts: &Facts, view: &HeldState<'_>) -> Result<(), AuthRule> {
     let create = view.create().map(|c| c.id);
-    let candidate = Candidate {
-        facts,
-        has_parents: !event.prev_events().is_empty(),
-        only_parent_is_create: matches!(event.prev_events(), [only] if Some(*only) == create),
-    };
+    let only_parent_is_create = matches!(event.prev_events(), [only] if Some(*only) == create);
+    let candidate = Candidate::new(facts, !event.prev_events().is_empty(), only_parent_is_create);
     rules::check(&candidate, view, &event.room_version().rules())
 }
 

@@ -19,17 +19,15 @@ impl Sym {
     pub(crate) const POWER_LEVELS: Self = Self(3);
     pub(crate) const JOIN_RULES: Self = Self(4);
     pub(crate) const THIRD_PARTY_INVITE: Self = Self(5);
-    pub(crate) const REDACTION: Self = Self(6);
 }
 
-const WELL_KNOWN: [&str; 7] = [
+const WELL_KNOWN: [&str; 6] = [
     "",
     "m.room.create",
     "m.room.member",
     "m.room.power_levels",
     "m.room.join_rules",
     "m.room.third_party_invite",
-    "m.room.redaction",
 ];
 
 impl Slot {

@@ -6,18 +6,20 @@
 #![allow(clippy::cast_possible_truncation)]
 
 pub mod auth;
+pub mod graph;
 mod head;
 pub mod ids;
-#[allow(dead_code)]
 mod intern;
 pub mod json;
 pub mod keys;
 pub mod limits;
 mod pdu;
 mod redact;
+pub mod replay;
 mod version;
 
 pub use auth::{AuthRule, StateKey};
+pub use graph::{Check, DropReason, Graph, Outcome, Redaction, Verdict};
 pub use head::GraphHead;
 pub use ids::EventId;
 pub use keys::{KeyLookup, KeyRing, SigningIdentity, VerifyKey};

@@ -6,7 +6,7 @@
 
 use super::{
     AuthRule,
-    facts::{Body, Create, Facts, JoinRule, Member, Membership, ThirdPartyInvite},
+    facts::{Body, Create, Facts, JoinRule, Membership, ThirdPartyClaim, ThirdPartyInvite},
     power::{FIELDS, Field, Malformed, Power, PowerLevels, changes, default_of, required, required_to_send},
 };
 use crate::{ids::server_of_user, intern::Sym, version::Rules};
@@ -23,10 +23,62 @@ pub(crate) trait View {
 
 /// The event being judged.
 pub(crate) struct Candidate<'a> {
-    pub(crate) facts: &'a Facts,
+    pub(crate) event_type: Sym,
+    pub(crate) sender: Sym,
+    pub(crate) is_state: bool,
+    /// The state key starts with `@` and isn't the sender.
+    pub(crate) foreign_state_key: bool,
+    pub(crate) body: BodyRef<'a>,
     pub(crate) has_parents: bool,
     /// `prev_events` is the create event alone.
     pub(crate) only_parent_is_create: bool,
+}
+
+/// The event's content, wherever it is kept.
+#[derive(Clone, Copy)]
+pub(crate) enum BodyRef<'a> {
+    Other,
+    Create(&'a Create),
+    Member(MemberRef<'a>),
+    PowerLevels(Result<&'a PowerLevels, Malformed>),
+}
+
+/// A membership event.
+#[derive(Clone, Copy)]
+pub(crate) struct MemberRef<'a> {
+    pub(crate) target: Option<Sym>,
+    pub(crate) target_malformed: bool,
+    pub(crate) membership: Membership,
+    pub(crate) authorised_via: Option<Sym>,
+    pub(crate) authorised_via_malformed: bool,
+    pub(crate) third_party: Option<&'a ThirdPartyClaim>,
+}
+
+impl<'a> Candidate<'a> {
+    pub(crate) fn new(facts: &'a Facts, has_parents: bool, only_parent_is_create: bool) -> Self {
+        let body = match &facts.body {
+            Body::Create(create) => BodyRef::Create(create),
+            Body::Member(m) => BodyRef::Member(MemberRef {
+                target: m.target,
+                target_malformed: m.target_malformed,
+                membership: m.membership,
+                authorised_via: m.authorised_via,
+                authorised_via_malformed: m.authorised_via_malformed,
+                third_party: m.third_party.as_deref(),
+            }),
+            Body::PowerLevels(levels) => BodyRef::PowerLevels(levels.as_deref().map_err(|e| *e)),
+            Body::Other | Body::JoinRules(_) | Body::ThirdPartyInvite(_) => BodyRef::Other,
+        };
+        Self {
+            event_type: facts.event_type,
+            sender: facts.sender,
+            is_state: facts.state_key.is_some(),
+            foreign_state_key: facts.foreign_state_key,
+            body,
+            has_parents,
+            only_parent_is_create,
+        }
+    }
 }
 
 type Verdict = Result<(), AuthRule>;
@@ -36,7 +88,7 @@ fn reject_if(condition: bool, rule: AuthRule) -> Verdict {
 }
 
 /// The power of a user. Without power levels the creator has 100 and everyone else 0.
-fn power(user: Sym, create: &Create, levels: Option<&PowerLevels>, rules: &Rules) -> Power {
+pub(crate) fn power(user: Sym, create: &Create, levels: Option<&PowerLevels>, rules: &Rules) -> Power {
     if rules.privileged_creators && create.has_creator(user) {
         return Power::Infinite;
     }
@@ -49,9 +101,8 @@ fn power(user: Sym, create: &Create, levels: Option<&PowerLevels>, rules: &Rules
 
 /// Judges an event by the rules that depend on room state, and a create event by rule 1.
 pub(crate) fn check(event: &Candidate<'_>, state: &impl View, rules: &Rules) -> Verdict {
-    let facts = event.facts;
     // 1. m.room.create
-    if let Body::Create(create) = &facts.body {
+    if let BodyRef::Create(create) = event.body {
         return check_create(create, event.has_parents, rules);
     }
     let create = state.create().ok_or(AuthRule::NoCreate)?;
@@ -59,12 +110,12 @@ pub(crate) fn check(event: &Candidate<'_>, state: &impl View, rules: &Rules) -> 
     if !create.federate {
         let ours = server_of_user(state.text(create.sender));
         reject_if(
-            server_of_user(state.text(facts.sender)) != ours,
+            server_of_user(state.text(event.sender)) != ours,
             AuthRule::NotFederated,
         )?;
     }
     // 5. m.room.member
-    if let Body::Member(member) = &facts.body {
+    if let BodyRef::Member(member) = event.body {
         return Membership5 {
             event,
             member,
@@ -76,26 +127,26 @@ pub(crate) fn check(event: &Candidate<'_>, state: &impl View, rules: &Rules) -> 
     }
     // 6. The sender has to be in the room.
     reject_if(
-        state.membership(facts.sender) != Membership::Join,
+        state.membership(event.sender) != Membership::Join,
         AuthRule::SenderNotJoined,
     )?;
     let levels = state.power_levels();
-    let sender_power = power(facts.sender, create, levels, rules);
+    let sender_power = power(event.sender, create, levels, rules);
     // 7. m.room.third_party_invite
-    if facts.event_type == Sym::THIRD_PARTY_INVITE {
+    if event.event_type == Sym::THIRD_PARTY_INVITE {
         return reject_if(
             sender_power < required(levels, Field::Invite),
             AuthRule::ThirdPartyInviteLevel,
         );
     }
     // 8. The level for the event's type.
-    let needed = required_to_send(levels, facts.event_type, facts.state_key.is_some());
+    let needed = required_to_send(levels, event.event_type, event.is_state);
     reject_if(sender_power < needed, AuthRule::EventLevel)?;
     // 9. A state key that is someone else's.
-    reject_if(facts.foreign_state_key, AuthRule::ForeignStateKey)?;
+    reject_if(event.foreign_state_key, AuthRule::ForeignStateKey)?;
     // 10. m.room.power_levels
-    if let Body::PowerLevels(new) = &facts.body {
-        return check_power_levels(facts.sender, new, create, levels, sender_power, rules);
+    if let BodyRef::PowerLevels(new) = event.body {
+        return check_power_levels(event.sender, new, create, levels, sender_power, rules);
     }
     // 11. Otherwise, allow.
     Ok(())
@@ -122,7 +173,7 @@ fn check_create(create: &Create, has_parents: bool, rules: &Rules) -> Verdict {
 /// Rule 5, with what its parts share.
 struct Membership5<'a, S> {
     event: &'a Candidate<'a>,
-    member: &'a Member,
+    member: MemberRef<'a>,
     create: &'a Create,
     state: &'a S,
     rules: &'a Rules,
@@ -130,7 +181,7 @@ struct Membership5<'a, S> {
 
 impl<S: View> Membership5<'_, S> {
     fn sender(&self) -> Sym {
-        self.event.facts.sender
+        self.event.sender
     }
 
     fn power(&self, user: Sym) -> Power {
@@ -215,7 +266,7 @@ impl<S: View> Membership5<'_, S> {
     fn invite(&self, target: Sym) -> Verdict {
         let current = self.state.membership(target);
         // 5.4.1
-        if let Some(claim) = &self.member.third_party {
+        if let Some(claim) = self.member.third_party {
             // 5.4.1.1
             reject_if(current == Membership::Ban, AuthRule::ThirdPartyBanned)?;
             // 5.4.1.2
@@ -305,7 +356,7 @@ impl<S: View> Membership5<'_, S> {
 /// Rule 10.
 fn check_power_levels(
     sender: Sym,
-    new: &Result<Box<PowerLevels>, Malformed>,
+    new: Result<&PowerLevels, Malformed>,
     create: &Create,
     current: Option<&PowerLevels>,
     sender_power: Power,

@@ -1,0 +1,610 @@
+//! Admission: checks 4 to 6 on receipt, for events whose parents and auth events are there.
+
+use smallvec::{SmallVec, smallvec};
+
+use super::{
+    Check, Current, DropReason, Graph, Outcome, Redaction, Verdict,
+    index::{Ix, Kind, NewEvent, Status},
+    resolve::{Room, resolve},
+    state::Group,
+    view::TableView,
+};
+use crate::{
+    EventId, Pdu,
+    auth::{
+        AuthRule,
+        facts::{Body, Facts},
+        rules::{Candidate, check},
+    },
+    intern::{Slot, Sym},
+};
+
+/// The auth events with the slots they stand for.
+type CitedEvents = SmallVec<[(Slot, Ix); 8]>;
+
+/// What to do about check 6, which depends on what had arrived before.
+#[derive(Clone, Copy)]
+enum Sixth {
+    Judge,
+    /// The outcome is given: the rule that the event broke.
+    Recorded(Option<AuthRule>),
+}
+
+fn outcome(event_id: EventId, verdict: Verdict) -> Outcome {
+    Outcome {
+        event_id,
+        verdict,
+        redactions: Vec::new(),
+    }
+}
+
+impl Graph {
+    pub(super) fn receive(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
+        let id = pdu.event_id();
+        let own = |verdict| smallvec![outcome(id, verdict)];
+        if let Err(reason) = self.belongs(pdu) {
+            let mut out: SmallVec<[Outcome; 1]> = own(Verdict::Dropped(reason));
+            if reason == DropReason::OtherRoom {
+                out.extend(self.give_up(id, DropReason::CitesOtherRoom));
+            }
+            return out;
+        }
+        let known = self.index.get(&id);
+        if known.is_some_and(|ix| !self.index.record(ix).outlier) || self.held.contains(&id) {
+            return own(Verdict::Duplicate);
+        }
+        let missing = self.missing_for(pdu, true);
+        if !missing.is_empty() {
+            if !self.held.hold(pdu, &missing) {
+                return own(Verdict::Dropped(DropReason::HoldFull));
+            }
+            return own(Verdict::Held { missing });
+        }
+        let mut out = own(Verdict::Accepted);
+        out.clear();
+        out.push(self.judge(pdu, Sixth::Judge, None));
+        // Whoever waited for this event may go on, and whoever waited for those.
+        let mut next = 0;
+        while self.held.len() > 0 {
+            let Some(done) = out.get(next) else { break };
+            let free = self.held.release(&done.event_id);
+            for pdu in &free {
+                let outcome = self.judge(pdu, Sixth::Judge, None);
+                out.push(outcome);
+            }
+            next += 1;
+        }
+        out
+    }
+
+    /// Takes an event for the sake of those that cite it: its auth events have to be there, its parents not.
+    /// It gets no state and is no parent until it comes through [`Graph::admit`].
+    pub fn admit_outlier(&mut self, pdu: &Pdu) -> Outcome {
+        let id = pdu.event_id();
+        if let Err(reason) = self.belongs(pdu) {
+            return outcome(id, Verdict::Dropped(reason));
+        }
+        if self.index.get(&id).is_some() {
+            return outcome(id, Verdict::Duplicate);
+        }
+        let missing = self.missing_for(pdu, false);
+        if !missing.is_empty() {
+            return outcome(id, Verdict::Held { missing });
+        }
+        let facts = Facts::read(&pdu.into(), self.version, &mut self.interner);
+        let (auths, verdict) = self.check_auth_events(pdu, &facts);
+        let (status, broken) = match verdict {
+            Ok(_) => (Status::Accepted, None),
+            Err(rule) => (Status::Rejected, Some((Check::AuthEvents, rule))),
+        };
+        if self.index.len() == 0 && (pdu.event_type() != "m.room.create" || status == Status::Rejected) {
+            return outcome(id, Verdict::Dropped(DropReason::NoCreate));
+        }
+        self.index.insert(NewEvent {
+            id,
+            ts: pdu.origin_server_ts(),
+            depth: pdu.depth(),
+            facts,
+            prevs: &[],
+            auths: &auths,
+            outlier: true,
+            status,
+            broken,
+            before: Group::EMPTY,
+            after: Group::EMPTY,
+        });
+        let verdict = match broken {
+            None => Verdict::Outlier,
+            Some((check, rule)) => Verdict::Rejected { check, rule },
+        };
+        outcome(id, verdict)
+    }
+
+    /// Takes an event from our own store with the verdict it got when it was received. Soft failure depends
+    /// on what had arrived before, so it is not judged again; everything else follows from the events.
+    pub fn restore(&mut self, pdu: &Pdu, soft_failed: Option<AuthRule>) -> Outcome {
+        let id = pdu.event_id();
+        if let Err(reason) = self.belongs(pdu) {
+            return outcome(id, Verdict::Dropped(reason));
+        }
+        if self
+            .index
+            .get(&id)
+            .is_some_and(|ix| !self.index.record(ix).outlier)
+        {
+            return outcome(id, Verdict::Duplicate);
+        }
+        let missing = self.missing_for(pdu, true);
+        if !missing.is_empty() {
+            return outcome(id, Verdict::Held { missing });
+        }
+        self.judge(pdu, Sixth::Recorded(soft_failed), None)
+    }
+
+    /// Takes an event whose parents are not to be had but for which another server gave the state before it,
+    /// as on joining over federation. The state's events have to be in the graph, as outliers at least; one
+    /// that isn't, or was rejected, is left out.
+    pub fn admit_at_state(&mut self, pdu: &Pdu, state: &[EventId]) -> Outcome {
+        let id = pdu.event_id();
+        if let Err(reason) = self.belongs(pdu) {
+            return outcome(id, Verdict::Dropped(reason));
+        }
+        if self
+            .index
+            .get(&id)
+            .is_some_and(|ix| !self.index.record(ix).outlier)
+        {
+            return outcome(id, Verdict::Duplicate);
+        }
+        let missing = self.missing_for(pdu, false);
+        if !missing.is_empty() {
+            return outcome(id, Verdict::Held { missing });
+        }
+        let mut entries: Vec<(Slot, Option<Ix>)> = state
+            .iter()
+            .filter_map(|id| self.index.get(id))
+            .filter(|ix| self.index.record(*ix).status != Status::Rejected)
+            .filter_map(|ix| Some((self.index.record(ix).slot()?, Some(ix))))
+            .collect();
+        entries.sort_unstable();
+        entries.dedup_by_key(|(slot, _)| *slot);
+        let before = self.states.set_many(Group::EMPTY, &entries);
+        self.judge(pdu, Sixth::Judge, Some(before))
+    }
+
+    /// Says that an event can't be had. What waits for it, directly or not, is dropped.
+    pub fn give_up(&mut self, id: EventId, reason: DropReason) -> Vec<Outcome> {
+        let gone = self.held.give_up(&id);
+        gone.into_iter()
+            .map(|(pdu, cites)| {
+                let reason = if cites { reason } else { DropReason::Unobtainable };
+                outcome(pdu.event_id(), Verdict::Dropped(reason))
+            })
+            .collect()
+    }
+
+    fn belongs(&mut self, pdu: &Pdu) -> Result<(), DropReason> {
+        if pdu.room_version() != self.version {
+            return Err(DropReason::OtherRoom);
+        }
+        match &self.room_id {
+            None => self.room_id = Some(pdu.room_id().into()),
+            Some(room_id) if **room_id != *pdu.room_id() => return Err(DropReason::OtherRoom),
+            Some(_) => {}
+        }
+        let id = pdu.event_id();
+        if pdu.prev_events().contains(&id) || pdu.auth_events().contains(&id) {
+            return Err(DropReason::SelfReference);
+        }
+        let create = pdu.event_type() == "m.room.create";
+        if create && self.create().is_some_and(|ix| self.index.record(ix).id != id) {
+            return Err(DropReason::SecondCreate);
+        }
+        Ok(())
+    }
+
+    /// The accepted create event.
+    pub(super) fn create(&self) -> Option<Ix> {
+        let record = self.index.record(Ix(0));
+        (record.kind == Kind::Create && record.status != Status::Rejected).then_some(Ix(0))
+    }
+
+    /// What `pdu` needs and the graph lacks. Whoever needs parents needs them with their state.
+    fn missing_for(&self, pdu: &Pdu, parents: bool) -> Vec<EventId> {
+        let mut missing = Vec::new();
+        let mut want = |id: EventId, with_state: bool| {
+            let there = self
+                .index
+                .get(&id)
+                .is_some_and(|ix| !with_state || !self.index.record(ix).outlier);
+            if !there && !missing.contains(&id) {
+                missing.push(id);
+            }
+        };
+        if pdu.event_type() != "m.room.create" {
+            if self.rules.room_id_is_create_hash
+                && let Some(create) = EventId::from_room_id(pdu.room_id())
+            {
+                want(create, false);
+            }
+            pdu.auth_events().iter().for_each(|id| want(*id, false));
+        }
+        if parents {
+            pdu.prev_events().iter().for_each(|id| want(*id, true));
+        }
+        missing
+    }
+
+    /// Checks 4 to 6. With `given` the state before the event is not that after its parents.
+    fn judge(&mut self, pdu: &Pdu, recorded: Sixth, given: Option<Group>) -> Outcome {
+        let id = pdu.event_id();
+        let facts = Facts::read(&pdu.into(), self.version, &mut self.interner);
+        // 4.
+        let (auths, cited) = self.check_auth_events(pdu, &facts);
+        let prevs: SmallVec<[Ix; 4]> = pdu
+            .prev_events()
+            .iter()
+            .filter_map(|p| self.index.get(p))
+            .collect();
+        let before = match given {
+            Some(group) => group,
+            None => self.state_over(&prevs),
+        };
+        let verdict = match cited {
+            Err(rule) => Verdict::Rejected {
+                check: Check::AuthEvents,
+                rule,
+            },
+            Ok(cited) => self.judge_by_state(pdu, &facts, &cited, before, recorded),
+        };
+        if self.index.len() == 0 && matches!(verdict, Verdict::Rejected { .. }) {
+            // Event 0 is the accepted create event; before it there is no room to be rejected from.
+            return outcome(id, verdict);
+        }
+        let ix = self.enter(pdu, facts, &prevs, &auths, before, &verdict);
+        let redactions = self.after_entry(pdu, ix, &verdict);
+        Outcome {
+            event_id: id,
+            verdict,
+            redactions,
+        }
+    }
+
+    /// Checks 5 and 6.
+    fn judge_by_state(
+        &mut self,
+        pdu: &Pdu,
+        facts: &Facts,
+        cited: &CitedEvents,
+        before: Group,
+        recorded: Sixth,
+    ) -> Verdict {
+        let event = self.candidate(pdu, facts);
+        // 5. The rules look at nothing but the slots an event may cite: where the state before the event has
+        // the same events there, the answer is that of check 4.
+        if !self.agrees(cited, before, facts)
+            && let Err(rule) = self.check_group(&event, before)
+        {
+            return Verdict::Rejected {
+                check: Check::StateBefore,
+                rule,
+            };
+        }
+        // 6.
+        let broken = match recorded {
+            Sixth::Recorded(broken) => broken,
+            Sixth::Judge => self.check_current(&event, cited, before, facts).err(),
+        };
+        broken.map_or(Verdict::Accepted, |rule| Verdict::SoftFailed { rule })
+    }
+
+    fn candidate<'a>(&self, pdu: &Pdu, facts: &'a Facts) -> Candidate<'a> {
+        let create = self.create().map(|ix| self.index.record(ix).id);
+        let only = matches!(pdu.prev_events(), [only] if Some(*only) == create);
+        Candidate::new(facts, !pdu.prev_events().is_empty(), only)
+    }
+
+    /// Rules 2 and 3, and the others against the auth events. Gives the auth events known, and those in their
+    /// slots.
+    fn check_auth_events(
+        &mut self,
+        pdu: &Pdu,
+        facts: &Facts,
+    ) -> (SmallVec<[Ix; 10]>, Result<CitedEvents, AuthRule>) {
+        let auths: SmallVec<[Ix; 10]> = pdu
+            .auth_events()
+            .iter()
+            .filter_map(|id| self.index.get(id))
+            .collect();
+        let mut cited = CitedEvents::new();
+        let event = self.candidate(pdu, facts);
+        if facts.event_type == Sym::CREATE {
+            // A create event cites nothing.
+            let slots = self.cite(&[], &auths, &mut cited);
+            let verdict = slots.and_then(|()| self.check_cited(&event, &cited));
+            return (auths, verdict.map(|()| cited));
+        }
+        // 2.
+        if self.rules.room_id_is_create_hash {
+            match self.create() {
+                Some(create) => cited.push((Slot::CREATE, create)),
+                None => return (auths, Err(AuthRule::RoomIdNamesNoCreate)),
+            }
+        }
+        // 3.
+        let expected = facts.auth_slots(&self.rules, &mut self.interner);
+        if let Err(rule) = self.cite(&expected, &auths, &mut cited) {
+            return (auths, Err(rule));
+        }
+        let verdict = self.check_cited(&event, &cited);
+        (auths, verdict.map(|()| cited))
+    }
+
+    /// Rule 3.
+    fn cite(&self, expected: &[Slot], auths: &[Ix], cited: &mut CitedEvents) -> Result<(), AuthRule> {
+        for ix in auths {
+            let record = self.index.record(*ix);
+            // 3.2
+            let slot = record
+                .slot()
+                .filter(|s| expected.contains(s))
+                .ok_or(AuthRule::AuthEventsUnexpected)?;
+            // 3.1
+            if cited.iter().any(|(s, _)| *s == slot) {
+                return Err(AuthRule::AuthEventsDuplicate);
+            }
+            // 3.3
+            if record.status == Status::Rejected {
+                return Err(AuthRule::AuthEventsRejected);
+            }
+            cited.push((slot, *ix));
+        }
+        Ok(())
+    }
+
+    fn check_cited(&self, event: &Candidate<'_>, cited: &CitedEvents) -> Result<(), AuthRule> {
+        let find = |slot: Slot| cited.iter().find(|(s, _)| *s == slot).map(|(_, ix)| *ix);
+        let view = TableView {
+            index: &self.index,
+            interner: &self.interner,
+            event: find,
+        };
+        check(event, &view, &self.rules)
+    }
+
+    fn check_group(&self, event: &Candidate<'_>, group: Group) -> Result<(), AuthRule> {
+        let states = &self.states;
+        let view = TableView {
+            index: &self.index,
+            interner: &self.interner,
+            event: |slot| states.get(group, slot),
+        };
+        check(event, &view, &self.rules)
+    }
+
+    /// True if a state has the events that were cited, and no other in a slot that could have been.
+    fn agrees(&mut self, cited: &CitedEvents, group: Group, facts: &Facts) -> bool {
+        if facts.event_type == Sym::CREATE {
+            return true;
+        }
+        let mut slots = facts.auth_slots(&self.rules, &mut self.interner);
+        if self.rules.room_id_is_create_hash {
+            slots.push(Slot::CREATE);
+        }
+        slots.iter().all(|slot| {
+            let theirs = cited.iter().find(|(s, _)| s == slot).map(|(_, ix)| *ix);
+            self.states.get(group, *slot) == theirs
+        })
+    }
+
+    /// Check 6. Where all extremities have the same events in the slots that count, so has their resolution,
+    /// and it need not be made.
+    fn check_current(
+        &mut self,
+        event: &Candidate<'_>,
+        cited: &CitedEvents,
+        before: Group,
+        facts: &Facts,
+    ) -> Result<(), AuthRule> {
+        let groups = self.groups_over(&self.extremities);
+        let settled = match groups.as_slice() {
+            [] => return Ok(()),
+            [only] => Some(*only),
+            [first, ..] => self.same_in_all(&groups, facts).then_some(*first),
+        };
+        if let Some(group) = settled {
+            if group == before || self.agrees(cited, group, facts) {
+                return Ok(());
+            }
+            return self.check_group(event, group);
+        }
+        self.merge_extremities();
+        let find = |slot: Slot| self.current_entry(slot);
+        let view = TableView {
+            index: &self.index,
+            interner: &self.interner,
+            event: find,
+        };
+        check(event, &view, &self.rules)
+    }
+
+    /// True if the states agree on every slot that the event's rules look at. An absent entry counts only if
+    /// no event ever had the slot: resolution can bring back one that all states lack.
+    fn same_in_all(&mut self, groups: &[Group], facts: &Facts) -> bool {
+        let mut slots = facts.auth_slots(&self.rules, &mut self.interner);
+        slots.push(Slot::CREATE);
+        let Some((first, rest)) = groups.split_first() else {
+            return false;
+        };
+        slots.iter().all(|slot| {
+            let entry = self.states.get(*first, *slot);
+            (entry.is_some() || !self.index.was_used(*slot))
+                && rest.iter().all(|g| self.states.get(*g, *slot) == entry)
+        })
+    }
+
+    /// The different states after some events.
+    fn groups_over(&self, events: &[Ix]) -> SmallVec<[Group; 8]> {
+        let mut groups: SmallVec<[Group; 8]> = SmallVec::new();
+        for ix in events {
+            let after = self.index.record(*ix).after;
+            if !groups.contains(&after) {
+                groups.push(after);
+            }
+        }
+        groups
+    }
+
+    /// The state over some events: theirs, or the resolution of theirs.
+    fn state_over(&mut self, events: &[Ix]) -> Group {
+        let groups = self.groups_over(events);
+        match groups.as_slice() {
+            [] => return Group::EMPTY,
+            [only] => return *only,
+            _ => {}
+        }
+        // New events mostly stand on all extremities, whose state is known.
+        if self.current.is_some()
+            && events.len() == self.extremities.len()
+            && events.iter().all(|e| self.extremities.contains(e))
+        {
+            return self.current_group();
+        }
+        let changes = self.resolve_groups(&groups);
+        self.states
+            .set_many(groups.first().copied().unwrap_or(Group::EMPTY), &changes)
+    }
+
+    fn resolve_groups(&mut self, groups: &[Group]) -> Vec<(Slot, Option<Ix>)> {
+        let room = Room {
+            index: &self.index,
+            states: &self.states,
+            interner: &self.interner,
+            rules: &self.rules,
+        };
+        resolve(room, groups, &mut self.scratch).changes
+    }
+
+    /// Makes the state over the forward extremities, if it isn't there.
+    fn merge_extremities(&mut self) {
+        if self.current.is_some() {
+            return;
+        }
+        let groups = self.groups_over(&self.extremities);
+        self.current = Some(match groups.as_slice() {
+            [] => Current::Group(Group::EMPTY),
+            [only] => Current::Group(*only),
+            [first, ..] => Current::Merged {
+                base: *first,
+                changes: self.resolve_groups(&groups),
+            },
+        });
+    }
+
+    fn current_entry(&self, slot: Slot) -> Option<Ix> {
+        match self.current.as_ref()? {
+            Current::Group(group) => self.states.get(*group, slot),
+            Current::Merged { base, changes } => match changes.binary_search_by_key(&slot, |(s, _)| *s) {
+                Ok(i) => changes.get(i).and_then(|(_, event)| *event),
+                Err(_) => self.states.get(*base, slot),
+            },
+        }
+    }
+
+    /// The state over the forward extremities.
+    pub(super) fn current_group(&mut self) -> Group {
+        self.merge_extremities();
+        let group = match &self.current {
+            None => Group::EMPTY,
+            Some(Current::Group(group)) => return *group,
+            Some(Current::Merged { base, changes }) => self.states.set_many(*base, changes),
+        };
+        self.current = Some(Current::Group(group));
+        group
+    }
+
+    fn enter(
+        &mut self,
+        pdu: &Pdu,
+        facts: Facts,
+        prevs: &[Ix],
+        auths: &[Ix],
+        before: Group,
+        verdict: &Verdict,
+    ) -> Ix {
+        let (status, broken) = match verdict {
+            Verdict::Rejected { check, rule } => (Status::Rejected, Some((*check, *rule))),
+            Verdict::SoftFailed { rule } => (Status::SoftFailed, Some((Check::CurrentState, *rule))),
+            _ => (Status::Accepted, None),
+        };
+        let known = self.index.get(&pdu.event_id());
+        let ix = known.unwrap_or(Ix(self.index.len() as u32));
+        let after = match facts.state_key {
+            Some((_, slot)) if status != Status::Rejected => self.states.set(before, slot, ix),
+            _ => before,
+        };
+        if known.is_some() {
+            self.index.promote(ix, prevs, (status, broken), (before, after));
+            return ix;
+        }
+        debug_assert!(!matches!(facts.body, Body::Create(_)) || ix == Ix(0) || status == Status::Rejected);
+        self.index.insert(NewEvent {
+            id: pdu.event_id(),
+            ts: pdu.origin_server_ts(),
+            depth: pdu.depth(),
+            facts,
+            prevs,
+            auths,
+            outlier: false,
+            status,
+            broken,
+            before,
+            after,
+        })
+    }
+
+    /// Extremities and redactions.
+    fn after_entry(&mut self, pdu: &Pdu, ix: Ix, verdict: &Verdict) -> Vec<Redaction> {
+        if verdict.is_accepted() {
+            self.advance(ix);
+        }
+        self.pair_redactions(ix, pdu.redacts())
+    }
+
+    /// Makes an accepted event an extremity in place of its parents. Events behind parents that don't count
+    /// (rejected or soft-failed) are followed by it just the same.
+    fn advance(&mut self, ix: Ix) {
+        let mut replaced: SmallVec<[Ix; 8]> = SmallVec::new();
+        let mut behind: SmallVec<[Ix; 8]> = self.index.prevs(ix).collect();
+        while let Some(parent) = behind.pop() {
+            if replaced.contains(&parent) {
+                continue;
+            }
+            replaced.push(parent);
+            if self.index.record(parent).status != Status::Accepted {
+                behind.extend(self.index.prevs(parent));
+            }
+        }
+        let current = self.current.take();
+        let alone = self.extremities.iter().all(|e| replaced.contains(e));
+        self.extremities.retain(|e| !replaced.contains(e));
+        self.extremities.push(ix);
+        // A lone extremity's state is the room's; an event that changes nothing leaves the states as they
+        // were; otherwise resolution waits until it is asked for.
+        let record = self.index.record(ix);
+        self.current = if alone {
+            Some(Current::Group(record.after))
+        } else {
+            current.filter(|_| record.slot().is_none() && self.keeps_states(ix, &replaced))
+        };
+    }
+
+    /// True if `ix`'s state was already that of an extremity it replaces, so that the states over all
+    /// extremities are the same as before.
+    fn keeps_states(&self, ix: Ix, replaced: &[Ix]) -> bool {
+        matches!(replaced, [parent] if self.index.record(*parent).after == self.index.record(ix).after)
+            && replaced
+                .iter()
+                .all(|p| self.index.record(*p).status == Status::Accepted)
+    }
+}

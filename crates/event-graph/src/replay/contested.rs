@@ -1,0 +1,192 @@
+//! Contested sets: a forked room and the states to merge.
+
+// Counts of events and octets, shown rounded.
+#![allow(clippy::cast_precision_loss)]
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ReadError, Report, fixture::Entry, room::LoadedRoom};
+use crate::{EventId, Graph, KeyRing, Pdu, RoomVersion, Verdict};
+
+/// A contested set as read: octets of events in order, and the states.
+#[derive(Debug)]
+pub struct Contested {
+    version: RoomVersion,
+    events: Vec<(EventId, Box<[u8]>)>,
+    states: Vec<Vec<Entry>>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    event_id: Option<EventId>,
+    #[serde(borrow)]
+    pdu: Option<&'a serde_json::value::RawValue>,
+    state_set: Option<Vec<Entry>>,
+}
+
+/// The outcome of a resolution with what it took.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// The resolved state, sorted by type and state key.
+    pub state: Vec<(String, String, EventId)>,
+    /// Events loaded.
+    pub events: usize,
+    /// Events in the conflicted state set.
+    pub contested: usize,
+    /// Events in the full conflicted set.
+    pub full_conflicted: usize,
+    /// CPU time of loading, in milliseconds.
+    pub load_ms: f64,
+    /// The same per event, in microseconds.
+    pub load_us_per_event: f64,
+    /// Memory of the index per event, in octets.
+    pub index_bytes_per_event: f64,
+    /// CPU time of resolution, the best of the runs, in milliseconds.
+    pub resolve_ms: f64,
+    /// The same, the median.
+    pub resolve_ms_median: f64,
+}
+
+impl Contested {
+    pub(super) fn read(header: &Value, lines: &[&[u8]]) -> Result<Self, ReadError> {
+        let version = header
+            .get("room_version")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .parse()?;
+        let mut contested = Self {
+            version,
+            events: Vec::new(),
+            states: Vec::new(),
+        };
+        for line in lines {
+            let line: Line<'_> = serde_json::from_slice(line)?;
+            match (line.event_id, line.pdu, line.state_set) {
+                (Some(id), Some(pdu), None) => contested.events.push((id, pdu.get().as_bytes().into())),
+                (None, None, Some(state)) => contested.states.push(state),
+                _ => {
+                    return Err(ReadError::Form(
+                        "a line is neither event nor state set".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(contested)
+    }
+
+    /// How many states there are to merge.
+    pub fn state_sets(&self) -> usize {
+        self.states.len()
+    }
+
+    /// The events' octets, in order.
+    pub fn events(&self) -> impl Iterator<Item = (EventId, &[u8])> {
+        self.events.iter().map(|(id, bytes)| (*id, &**bytes))
+    }
+
+    /// The states to merge, as (type, state key, event).
+    pub fn states(&self) -> &[Vec<(String, String, EventId)>] {
+        &self.states
+    }
+
+    /// The room version.
+    pub fn room_version(&self) -> RoomVersion {
+        self.version
+    }
+
+    /// Admits every event, one by one, as on receipt; nothing is known of the states.
+    pub fn load(&self) -> (Graph, Vec<String>) {
+        let mut graph = Graph::new(self.version);
+        let mut problems = Vec::new();
+        for (id, bytes) in &self.events {
+            match Pdu::parse(bytes, self.version) {
+                Ok(pdu) if pdu.event_id() == *id && pdu.content_hash_matches() => {
+                    for outcome in graph.admit(&pdu.assume_verified()) {
+                        match outcome.verdict {
+                            Verdict::Accepted | Verdict::SoftFailed { .. } => {}
+                            other => problems.push(format!("{}: {other}", outcome.event_id)),
+                        }
+                    }
+                }
+                Ok(_) => problems.push(format!("{id}: hash doesn't match")),
+                Err(error) => problems.push(format!("{id}: {error}")),
+            }
+        }
+        (graph, problems)
+    }
+
+    /// Loads and resolves; `cpu_ms` is a clock of CPU time.
+    pub fn resolve(&self, runs: usize, cpu_ms: impl Fn() -> f64) -> Result<Measured, ReadError> {
+        let start = cpu_ms();
+        let (mut graph, problems) = self.load();
+        let load_ms = cpu_ms() - start;
+        if let Some(problem) = problems.first() {
+            return Err(ReadError::Form(problem.clone()));
+        }
+        let events = graph.len();
+        let index_bytes = graph.index_bytes();
+        let unknown = || ReadError::Form("a state set holds an unknown event".to_owned());
+        let groups = graph.groups_of(&self.states).ok_or_else(unknown)?;
+        let mut times = Vec::new();
+        let (mut contested, mut full_conflicted) = (0, 0);
+        for _ in 0..runs.max(1) {
+            let start = cpu_ms();
+            (contested, full_conflicted) = graph.resolve_once(&groups);
+            times.push(cpu_ms() - start);
+        }
+        times.sort_by(f64::total_cmp);
+        let resolved = graph.resolve_maps(&self.states).ok_or_else(unknown)?;
+        let state = resolved
+            .state
+            .iter()
+            .map(|e| (e.event_type.to_owned(), e.state_key.to_owned(), e.event_id))
+            .collect();
+        let per_event = |total: f64| total / events.max(1) as f64;
+        Ok(Measured {
+            state,
+            events,
+            contested,
+            full_conflicted,
+            load_ms,
+            load_us_per_event: per_event(load_ms * 1000.0),
+            index_bytes_per_event: per_event(index_bytes as f64),
+            resolve_ms: times.first().copied().unwrap_or_default(),
+            resolve_ms_median: times.get(times.len() / 2).copied().unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn load_all(&self) -> LoadedRoom {
+        let values: Vec<(String, Value)> = self
+            .events
+            .iter()
+            .filter_map(|(id, bytes)| Some((id.to_string(), serde_json::from_slice(bytes).ok()?)))
+            .collect();
+        LoadedRoom::load(
+            self.version,
+            &KeyRing::new(),
+            values.iter().map(|(id, v)| (Some(id.as_str()), v)),
+        )
+    }
+
+    pub(super) fn check(&self, name: &str) -> Report {
+        let (mut graph, problems) = self.load();
+        let mut report = Report {
+            name: name.to_owned(),
+            events: self.events.len(),
+            differences: problems,
+            ..Report::default()
+        };
+        match graph.resolve_maps(&self.states) {
+            None => report
+                .differences
+                .push("a state set holds an unknown event".to_owned()),
+            Some(resolved) => report.notes.push(format!(
+                "no resolution is recorded; resolved to {} entries over {} conflicted events",
+                resolved.state.len(),
+                resolved.conflicted
+            )),
+        }
+        report
+    }
+}
