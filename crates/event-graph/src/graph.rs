@@ -6,6 +6,7 @@
 //! [`Graph::restore`] when the graph is loaded again.
 
 mod admit;
+mod current;
 mod held;
 pub(crate) mod index;
 mod query;
