@@ -12,7 +12,7 @@ use mimi_wire::protocol::{
 };
 
 /// A commit's bundle with something exchanged.
-fn change(
+pub fn change(
     bundle: &HandshakeBundle,
     change: impl FnOnce(&mut Option<mimi_wire::mls::Welcome>, &mut GroupInfoOption, &mut RatchetTreeOption),
 ) -> HandshakeBundle {

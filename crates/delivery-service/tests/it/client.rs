@@ -1,9 +1,9 @@
 //! A MIMI client as the hub meets it: a real openmls member whose groups are set up as MIMI rooms are.
 
-use delivery_service::{Group, HubIdentity, RoleIndex};
+use crate::setup::{capabilities, leaf_extensions, room_components, room_extensions};
+use delivery_service::{Group, HubIdentity};
 use mimi_wire::components::{
-    AppDataDictionary, ComponentsList, MediaTypeList, ParticipantListData, ParticipantListUpdate,
-    RoomMetaData, SafeAad, UserRolePair, component_id,
+    AppDataDictionary, ParticipantListData, ParticipantListUpdate, RoomMetaData, SafeAad, component_id,
 };
 use mimi_wire::mls::{
     CipherSuite, Credential as WireCredential, GroupInfo, MlsMessage, Welcome as WireWelcome,
@@ -56,89 +56,6 @@ pub struct Plan {
     pub metadata: Option<RoomMetaData>,
     /// Leave pending proposals out.
     pub ignore_pending: bool,
-}
-
-pub fn capabilities() -> Capabilities {
-    Capabilities::new(
-        None,
-        Some(&[SUITE]),
-        Some(&[ExtensionType::AppDataDictionary]),
-        Some(&[ProposalType::AppDataUpdate, ProposalType::SelfRemove]),
-        None,
-    )
-}
-
-fn dictionary(entries: &[(u16, Vec<u8>)]) -> Extension {
-    let mut dictionary = openmls::extensions::AppDataDictionary::new();
-    for (id, data) in entries {
-        dictionary.insert(*id, data.clone());
-    }
-    Extension::AppDataDictionary(AppDataDictionaryExtension::new(dictionary))
-}
-
-pub fn leaf_extensions(components: &[u16]) -> Extensions<LeafNode> {
-    let list = ComponentsList {
-        component_ids: components.to_vec(),
-    };
-    let safe_aad = ComponentsList {
-        component_ids: vec![component_id::FRANK_AAD],
-    };
-    Extensions::single(dictionary(&[
-        (component_id::APP_COMPONENTS, list.to_bytes()),
-        (component_id::SAFE_AAD, safe_aad.to_bytes()),
-        (
-            component_id::CONTENT_MEDIA_TYPES,
-            MediaTypeList::mimi().to_bytes(),
-        ),
-    ]))
-    .unwrap()
-}
-
-/// A room's components at its start.
-pub fn room_components(hub: &HubIdentity, room: &MimiUri, creator: &MimiUri) -> Vec<(u16, Vec<u8>)> {
-    let required = ComponentsList {
-        component_ids: COMPONENTS.to_vec(),
-    };
-    let safe_aad = ComponentsList {
-        component_ids: vec![component_id::FRANK_AAD],
-    };
-    let list = ParticipantListData {
-        participants: vec![UserRolePair {
-            user: creator.clone(),
-            role_index: RoleIndex(4),
-        }],
-    };
-    let metadata = RoomMetaData {
-        room_uri: room.as_str().to_owned(),
-        room_name: "Club".to_owned(),
-        ..RoomMetaData::default()
-    };
-    vec![
-        (component_id::APP_COMPONENTS, required.to_bytes()),
-        (component_id::SAFE_AAD, safe_aad.to_bytes()),
-        (
-            component_id::CONTENT_MEDIA_TYPES,
-            MediaTypeList::mimi().to_bytes(),
-        ),
-        (component_id::FRANKING_AGENT, hub.franking_agent().to_bytes()),
-        (component_id::PARTICIPANT_LIST, list.to_bytes()),
-        (component_id::ROOM_METADATA, metadata.to_bytes()),
-    ]
-}
-
-/// The group context of a new room.
-pub fn room_extensions(hub: &HubIdentity, components: &[(u16, Vec<u8>)]) -> Extensions<GroupContext> {
-    let sender = ExternalSender::tls_deserialize_exact(hub.external_sender()).unwrap();
-    Extensions::from_vec(vec![
-        Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
-            &[ExtensionType::AppDataDictionary],
-            &[ProposalType::AppDataUpdate, ProposalType::SelfRemove],
-            &[CredentialType::Basic],
-        )),
-        Extension::ExternalSenders(vec![sender]),
-        dictionary(components),
-    ])
-    .unwrap()
 }
 
 impl TestClient {
@@ -363,8 +280,8 @@ impl TestClient {
         self.group = Some(joined);
     }
 
-    /// Asks the hub for the GroupInfo; opens the answer.
-    pub fn ask_group_info(&self, hub: &HubIdentity, group: &Group) -> Option<GroupInfoRatchetTreeTbe> {
+    /// A request for the GroupInfo, and the private key that opens the answer.
+    pub fn group_info_request(&self) -> (GroupInfoRequest, HpkePrivateKey) {
         let ikm = self.provider.rand().random_vec(32).unwrap();
         let keys = self
             .provider
@@ -380,6 +297,12 @@ impl TestClient {
             signature: Opaque::default(),
         };
         request.signature = self.signer.sign(&request.sign_content()).unwrap().into();
+        (request, keys.private)
+    }
+
+    /// Asks the hub for the GroupInfo; opens the answer.
+    pub fn ask_group_info(&self, hub: &HubIdentity, group: &Group) -> Option<GroupInfoRatchetTreeTbe> {
+        let (request, private) = self.group_info_request();
         let response = group.group_info_response(hub, &self.domain(), &request);
         let response: GroupInfoResponse = wire(&response.to_bytes());
         let GroupInfoResponse::Success(success) = response else {
@@ -413,7 +336,7 @@ impl TestClient {
         let opened = self
             .provider
             .crypto()
-            .hpke_open(SUITE.hpke_config(), &sealed, &keys.private, &info, &[])
+            .hpke_open(SUITE.hpke_config(), &sealed, &private, &info, &[])
             .unwrap();
         Some(wire(&opened))
     }

@@ -1,7 +1,8 @@
 //! What a room must be like for the hub to take it up.
 
-use crate::client::{TestClient, room_components, room_extensions, uri};
+use crate::client::{TestClient, uri};
 use crate::room::hub;
+use crate::setup::{room_components, room_extensions};
 use delivery_service::{FoundRefusal, Group, HubIdentity, RoleIndex, View};
 use mimi_wire::components::{
     FrankingAgentData, ParticipantListData, RoomMetaData, UserRolePair, component_id,

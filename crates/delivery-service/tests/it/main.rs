@@ -10,11 +10,13 @@
 
 mod client;
 mod room;
+mod setup;
 
 mod bundles;
 mod flow;
 mod founding;
 mod franking;
+mod hostile;
 mod keys;
 mod messages;
 mod random;

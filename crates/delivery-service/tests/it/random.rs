@@ -182,6 +182,9 @@ impl Walk {
     fn accept(&mut self, by: Option<usize>, actor: &str, bundle: &HandshakeBundle) -> Option<Vec<u8>> {
         let before = self.room.group.epoch().0;
         let (judged, other) = self.judge(actor, bundle).expect("a legal step is refused");
+        if matches!(judged, Judged::Commit(_)) {
+            self.check_tree(actor, bundle);
+        }
         let (welcome, epochs) = match &judged {
             Judged::Commit(commit) => (commit.welcome.clone(), 1),
             Judged::Proposals(_) => (None, 0),
@@ -191,6 +194,21 @@ impl Walk {
         assert_eq!(self.room.group.epoch().0, before + epochs);
         self.agree();
         welcome
+    }
+
+    /// The tree after the commit is known by its hash before the commit is merged.
+    fn check_tree(&self, actor: &str, bundle: &HandshakeBundle) {
+        let before = self.room.group.ratchet_tree_option();
+        let mut ahead = Group::restore(&self.room.group.snapshot().unwrap()).unwrap();
+        let judged = ahead.judge(&self.room.hub, &domain(actor), bundle, NOW).unwrap();
+        ahead.apply(judged).unwrap();
+        let after = ahead.ratchet_tree_option();
+        let same = before == after;
+        for (tree, right) in [(after, true), (before, same)] {
+            let sent = crate::bundles::change(bundle, |_, _, option| *option = tree);
+            let verdict = self.room.judge(&domain(actor), &sent);
+            assert_eq!(verdict.is_ok(), right);
+        }
     }
 
     fn agree(&self) {
