@@ -17,7 +17,7 @@ pub struct MessageSettings {
 
 impl Group {
     /// Judges a message that the provider `actor`, authenticated, submits. Goes by the effective view: who was
-    /// removed or has left is out, whether or not that is committed.
+    /// removed or has left is out, whether or not that is committed, and so is who has no client that stays.
     pub fn judge_message(
         &self,
         actor: &Domain,
@@ -40,7 +40,11 @@ impl Group {
             return Err(MessageRefusal::ForeignSender);
         }
         let role = self.role(sender, View::Effective);
-        if !takes_part(role) || self.leaves.of_user(sender).next().is_none() {
+        let has_client = self
+            .policy
+            .member(sender)
+            .is_some_and(|member| member.clients > 0);
+        if !takes_part(role) || !has_client {
             return Err(MessageRefusal::NotAParticipant(sender.clone()));
         }
         if !self.has_capability(sender, Capability::SEND_MESSAGE) {

@@ -2,9 +2,9 @@
 
 use crate::client::{Plan, domain, uri};
 use crate::room::{NOW, Room};
-use delivery_service::{MessageRefusal, MessageSettings, RoleIndex};
+use delivery_service::{MessageRefusal, MessageSettings, RoleIndex, View};
 use mimi_wire::components::{ParticipantListUpdate, UserIndexRolePair};
-use mimi_wire::protocol::{SubmitMessageRequest, SubmitMessageResponse};
+use mimi_wire::protocol::{HandshakeBundle, SubmitMessageRequest, SubmitMessageResponse};
 
 const STRICT: MessageSettings = MessageSettings { past_epochs: 0 };
 
@@ -78,6 +78,24 @@ fn who_is_on_the_way_out_is_silent_at_once() {
         judge(&room, "c.example", &other),
         Err(MessageRefusal::NotAParticipant(carol))
     );
+}
+
+#[test]
+fn who_has_no_client_left_is_silent() {
+    let mut room = Room::of_three();
+    let bob = uri("mimi://b.example/u/bob");
+    let message = room.clients[1].message(b"from the last device", None);
+    let removal = HandshakeBundle::proposals(room.clients[1].self_remove(), vec![]).unwrap();
+    room.accept(1, &removal);
+    assert!(room.group.is_participant(&bob, View::Effective));
+    let refusal = judge(&room, "b.example", &message).unwrap_err();
+    assert_eq!(refusal, MessageRefusal::NotAParticipant(bob.clone()));
+    // Still a participant, so a new device may come in and speak.
+    let bundle = room.clients[0].commit(Plan::default());
+    room.accept(0, &bundle);
+    let laptop = room.join_externally("mimi://b.example/d/bob/laptop");
+    let message = room.clients[laptop].message(b"back again", None);
+    assert_eq!(judge(&room, "b.example", &message), Ok(()));
 }
 
 #[test]
