@@ -286,8 +286,8 @@ pub enum SubmissionState {
     Queued,
     /// Accepted by the hub.
     Accepted {
-        /// Acceptance time, Unix ms.
-        #[serde(with = "decimal")]
+        /// Acceptance time, Unix ms. In a feed it stands beside the entry's own `at`.
+        #[serde(rename = "accepted_at", with = "decimal")]
         #[schemars(with = "String")]
         at: u64,
         /// TLS `Frank` (protocol-06 section 5.4.1), where the room has a franking agent.
@@ -471,5 +471,41 @@ mod decimal_opt {
         Option::<String>::deserialize(d)?
             .map(|v| v.parse().map_err(serde::de::Error::custom))
             .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_status_in_a_feed_reads_back() {
+        let states = [
+            SubmissionState::Queued,
+            SubmissionState::Accepted {
+                at: 7,
+                frank: Some(B64(vec![1])),
+            },
+            SubmissionState::Refused {
+                code: RefusalCode::EpochTooOld,
+                reason: "old".into(),
+                current_epoch: Some(u64::MAX),
+            },
+        ];
+        for state in states {
+            let item = FeedItem::Status(SubmissionStatus {
+                id: "1".into(),
+                state,
+            });
+            let entry = FeedEntry {
+                pos: 3,
+                at: 9,
+                event_id: None,
+                item,
+            };
+            let text = serde_json::to_string(&entry).unwrap();
+            assert_eq!(serde_json::from_str::<FeedEntry>(&text).unwrap(), entry);
+        }
     }
 }

@@ -295,6 +295,7 @@ pub enum SubmissionState {
     /// Accepted by the hub.
     Accepted {
         /// Acceptance time, Unix ms.
+        #[serde(rename = "accepted_at")]
         at: Decimal,
         /// TLS Frank, where the hub franked it.
         frank: Option<Octets>,
