@@ -2,8 +2,10 @@
 //! not be found in anything they leave behind. Used by the tests below `tests/` and by the demo.
 
 pub mod audit;
+pub mod client;
 pub mod matrix;
 pub mod process;
+pub mod provider;
 pub mod synapse;
 
 /// What went wrong, with what was being done.

@@ -1,11 +1,12 @@
 //! A real, unmodified Synapse on loopback, from the pinned environment that `scripts/lib.sh` installs.
 
 use crate::matrix::User;
-use crate::process::{Process, free_addresses};
+use crate::process::Process;
 use crate::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
@@ -34,9 +35,13 @@ fn unlimited() -> Value {
 
 impl Synapse {
     /// Makes the configuration of a homeserver in a folder of its own. It isn't started.
-    pub fn configure(dir: &Path, server_name: &str, registrations: &[PathBuf]) -> Result<Self> {
+    pub fn configure(
+        dir: &Path,
+        server_name: &str,
+        address: SocketAddr,
+        registrations: &[PathBuf],
+    ) -> Result<Self> {
         std::fs::create_dir_all(dir).context("making the homeserver's folder")?;
-        let [address] = free_addresses::<1>()?;
         let url = format!("http://{address}");
         let file = |name: &str| dir.join(name);
         let mut key = [0_u8; 32];

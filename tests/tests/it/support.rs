@@ -43,7 +43,8 @@ pub(crate) fn homeserver_there() -> bool {
 pub(crate) async fn homeserver(place: &Place, registration: &appservice::Registration) -> Synapse {
     let file = place.path("registration.yaml");
     std::fs::write(&file, registration.to_yaml().unwrap().as_bytes()).unwrap();
-    let mut synapse = Synapse::configure(&place.path("synapse"), "a.example", &[file]).unwrap();
+    let [address] = causeway_tests::process::free_addresses().unwrap();
+    let mut synapse = Synapse::configure(&place.path("synapse"), "a.example", address, &[file]).unwrap();
     synapse.start().await.unwrap();
     synapse
 }
