@@ -57,7 +57,9 @@ enum Command {
     /// Show who is in a room.
     Members(rooms::RoomArg),
     Create(rooms::CreateArgs),
+    /// Add users to a room, with all their devices.
     Add(rooms::UsersArgs),
+    /// Remove users from a room, with all their devices.
     Remove(rooms::UsersArgs),
     /// Bring this device into a room you take part in, by external commit. Also mends a room that this device
     /// can't follow any more.

@@ -136,6 +136,10 @@ fn sign(account: &Account, content: &[u8]) -> Result<Opaque, ClientError> {
 }
 
 /// A signed KeyMaterialRequest (protocol-06 section 5.2).
+///
+/// The draft has nothing fresh in it, and signatures are deterministic: asking a second time for the same user and
+/// room would be the same octets, which a hub answers with the KeyPackages it gave the first time, used up by now.
+/// So the suites end in a random run of GREASE values (RFC 9420 section 13.5), which nobody can take for a suite.
 pub(crate) fn key_material_request(
     account: &Account,
     room: &str,
@@ -143,11 +147,17 @@ pub(crate) fn key_material_request(
     suite: Ciphersuite,
 ) -> Result<Vec<u8>, ClientError> {
     let uri = |text: &str| MimiUri::parse(text).map_err(ClientError::malformed("URI"));
+    let mut random = [0; 12];
+    getrandom::fill(&mut random).map_err(|_| crate::storage::StorageError::Random)?;
+    let grease = |octet: u8| CipherSuite(u16::from(octet % 15) * 0x1010 + 0x0a0a);
+    let suites = std::iter::once(CipherSuite(suite.into()))
+        .chain(random.map(grease))
+        .collect();
     let mut request = KeyMaterialRequest {
         requesting_user: uri(&account.session.user)?,
         target_user: user.clone(),
         room_id: Some(uri(room)?),
-        acceptable_ciphersuites: vec![CipherSuite(suite.into())],
+        acceptable_ciphersuites: suites,
         required_capabilities: RequiredCapabilities {
             extension_types: vec![extension_type::APP_DATA_DICTIONARY],
             proposal_types: vec![proposal_type::APP_DATA_UPDATE, proposal_type::SELF_REMOVE],

@@ -28,7 +28,7 @@ pub(super) struct CreateArgs {
     name: String,
 }
 
-/// Name users of a room.
+/// Users of a room.
 #[derive(Debug, Args)]
 pub(super) struct UsersArgs {
     /// The room: its URI, its name, or the last part of its URI.

@@ -70,8 +70,9 @@ impl Engine {
             ratchet_tree: wire::tls(&group.export_ratchet_tree())?.into(),
         };
         let first = Entry {
-            pos: None,
-            at: 0,
+            // Before the first entry of the feed.
+            pos: Some(0),
+            at: now(),
             event_id: None,
             hash: Hash::of(&founding.group_info.0),
             what: What::Change(Change {
@@ -131,6 +132,13 @@ impl Engine {
             Ok(())
         })
     }
+}
+
+fn now() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The first suite of the provider's list that we can do.

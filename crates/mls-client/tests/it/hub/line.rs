@@ -174,6 +174,12 @@ impl Transport for Line {
 
     async fn claim(&self, uri: &str, request: &ClaimRequest) -> Result<HubAnswer, TransportError> {
         self.act(|world| {
+            let key = (uri.to_owned(), Sha256::digest(&request.request.0).to_vec());
+            if let Some(first) = world.outcomes.get(&key) {
+                return Ok(HubAnswer {
+                    response: first.clone().into(),
+                });
+            }
             let request = KeyMaterialRequest::from_bytes(&request.request.0).unwrap();
             assert_eq!(request.room_id.as_ref().unwrap().as_str(), uri);
             delivery_service::keys::verify_request(&request).unwrap();
@@ -202,6 +208,7 @@ impl Transport for Line {
                 user_uri: request.target_user,
                 clients,
             };
+            world.outcomes.insert(key, response.to_bytes());
             Ok(HubAnswer {
                 response: response.to_bytes().into(),
             })
