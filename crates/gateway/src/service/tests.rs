@@ -23,6 +23,7 @@ use store::MemoryStore;
 
 mod bad_input;
 mod cli;
+mod conversation;
 
 /// One recorder for all tests of the process.
 fn recorder() -> PrometheusHandle {
@@ -269,7 +270,7 @@ async fn a_directory_leads_to_the_endpoints() {
     assert_eq!(directory["notify"], "https://mimi.b.example/v1/notify/{roomId}");
     assert_eq!(directory.get("requestConsent"), None);
 
-    // Over mutual TLS: b is asked for a room that it doesn't have.
+    // Over mutual TLS: b is asked something that no bundle is.
     let room = "mimi://b.example/r/nowhere";
     let answer = a
         .peer()
@@ -281,7 +282,7 @@ async fn a_directory_leads_to_the_endpoints() {
             Bytes::from_static(b"x"),
         )
         .await;
-    assert_eq!(answer.unwrap().status, StatusCode::NOT_FOUND);
+    assert_eq!(answer.unwrap().status, StatusCode::BAD_REQUEST);
     let refused = a
         .peer()
         .post(&domain("c.example"), Endpoint::Update, room, "r1", Bytes::new())

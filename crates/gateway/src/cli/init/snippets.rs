@@ -65,8 +65,22 @@ listeners:
     )
 }
 
+/// The host that leads to the MIMI face. Where it is the provider's domain itself, which other things are served
+/// under, too, a name of its own is shown.
+fn mimi_host(config: &Config) -> (String, &'static str) {
+    let (domain, host) = (config.provider.domain.as_str(), config.advertised_name());
+    if host == domain {
+        (
+            format!("mimi.{domain}"),
+            "\n# That name is a proposal: set it as mimi.host, and have it in the certificate.",
+        )
+    } else {
+        (host.to_owned(), "")
+    }
+}
+
 fn nginx(config: &Config) -> String {
-    let (domain, host) = (&config.provider.domain, config.advertised_name());
+    let (domain, (host, remark)) = (&config.provider.domain, mimi_host(config));
     let (clients, mimi) = (config.client_api.listen, config.mimi.listen);
     format!(
         "# --- nginx ----------------------------------------------------------------------
@@ -81,12 +95,12 @@ location = /.well-known/mimi-protocol-directory {{
 }}
 # Peers show certificates, so their connections to {host} must reach {mimi} unopened (in the stream block):
 # map $ssl_preread_server_name $to {{ {host} {mimi}; default 127.0.0.1:8444; }}
-# server {{ listen 443; ssl_preread on; proxy_pass $to; }}"
+# server {{ listen 443; ssl_preread on; proxy_pass $to; }}{remark}"
     )
 }
 
 fn caddy(config: &Config) -> String {
-    let (domain, host) = (&config.provider.domain, config.advertised_name());
+    let (domain, (host, remark)) = (&config.provider.domain, mimi_host(config));
     let (clients, mimi) = (config.client_api.listen, config.mimi.listen);
     format!(
         "# --- Caddyfile ------------------------------------------------------------------
@@ -98,6 +112,6 @@ fn caddy(config: &Config) -> String {
         reverse_proxy {clients}
     }}
 }}
-# Peers show certificates, so {host} must lead to {mimi} directly, not through Caddy."
+# Peers show certificates, so {host} must lead to {mimi} directly, not through Caddy.{remark}"
     )
 }

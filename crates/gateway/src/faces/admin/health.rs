@@ -8,6 +8,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use store::Stats;
 
+/// Below this many free octets the store refuses writes ([`store::SledOptions::reserve_bytes`]).
+const RESERVE: u64 = 128 * 1024 * 1024;
+
 /// The process runs.
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -20,6 +23,9 @@ pub(super) async fn readyz(State(face): State<AdminFace>) -> Response {
         Ok(stats) => {
             if let Some(why) = &stats.read_only {
                 reasons.push(format!("the store takes no writes: {why}"));
+            }
+            if stats.free_bytes.is_some_and(|free| free < RESERVE) {
+                reasons.push("the disk is full: the store takes no writes until space is free".to_owned());
             }
             if stats.unsynced_files > 0 {
                 reasons.push(format!(

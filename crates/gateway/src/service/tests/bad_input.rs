@@ -28,7 +28,7 @@ async fn peers_get_an_http_error_or_the_answer_of_the_draft() {
     let large = Bytes::from(vec![0; (4096 << 10) + 1]);
     let x = || Bytes::from_static(b"\xff\xffnot TLS");
     for (endpoint, variable, body, status, reason) in [
-        (Endpoint::Update, own, x(), 404, "unknown"),
+        (Endpoint::Update, own, x(), 400, "malformed"),
         (Endpoint::Update, others, x(), 404, "not_hub"),
         (Endpoint::Update, own, large, 413, "too_large"),
         (Endpoint::SubmitMessage, own, x(), 404, "unknown"),
@@ -159,8 +159,8 @@ async fn clients_get_an_api_error() {
             &update,
             true,
             Some(json!({"bundle": "AAAA"})),
-            404,
-            "not_found",
+            400,
+            "malformed",
         ),
         (&get, "/nothing", true, None, 404, "not_found"),
         (&Method::DELETE, "/rooms", true, None, 405, "malformed"),
