@@ -350,8 +350,8 @@ mod tests {
 
     #[test]
     fn cache_control_bounds_the_directory() {
-        assert_eq!(max_age("max-age=60"), Duration::from_secs(60));
-        assert_eq!(max_age("public, max-age=60"), Duration::from_secs(60));
+        assert_eq!(max_age("max-age=61"), Duration::from_secs(61));
+        assert_eq!(max_age("public, max-age=61"), Duration::from_secs(61));
         assert_eq!(max_age("max-age=99999999"), LONGEST_AGE);
         assert_eq!(max_age("no-store"), Duration::ZERO);
         assert_eq!(max_age("private"), DIRECTORY_AGE);

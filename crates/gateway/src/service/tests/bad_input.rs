@@ -31,7 +31,7 @@ async fn peers_get_an_http_error_or_the_answer_of_the_draft() {
         (Endpoint::Update, own, x(), 400, "malformed"),
         (Endpoint::Update, others, x(), 404, "not_hub"),
         (Endpoint::Update, own, large, 413, "too_large"),
-        (Endpoint::SubmitMessage, own, x(), 404, "unknown"),
+        (Endpoint::SubmitMessage, own, x(), 400, "malformed"),
         (Endpoint::KeyMaterial, user, x(), 400, "malformed"),
         (Endpoint::Notify, own, x(), 403, "forbidden"),
     ] {

@@ -144,6 +144,21 @@ async fn two_providers_talk_and_a_hostile_one_gets_the_draft_s_answers() {
         !matches!(foreign.1, Ok(SubmitMessageResponse::Accepted { .. })),
         "{foreign:?}"
     );
+    let message = MlsMessage::from_bytes(&sent[1]).unwrap();
+    let request = SubmitMessageRequest::new(message, bob_uri.clone())
+        .unwrap()
+        .to_bytes();
+    let nowhere = "mimi://a.example/r/nowhere";
+    let unknown = peer
+        .post(
+            &domain("a.example"),
+            Endpoint::SubmitMessage,
+            nowhere,
+            "r1",
+            request.into(),
+        )
+        .await;
+    assert_eq!(unknown.unwrap().status, StatusCode::NOT_FOUND);
     alice.does(&["remove", "club", "mimi://b.example/u/bob"]).await;
     let stranger = submit(&of_epoch(&sent[1], &group_id, 2), &bob_uri).await;
     assert_eq!(stranger.1, Ok(SubmitMessageResponse::NotAllowed));
