@@ -9,4 +9,5 @@
 )]
 
 mod appservice;
+mod kill;
 mod support;
