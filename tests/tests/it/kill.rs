@@ -229,7 +229,7 @@ async fn every_acknowledged_message_arrives_exactly_once() {
         .map(|(client, name)| tokio::spawn(talk(device(client.profile()), room.clone(), name, stop.clone())));
     for n in 0..kills() {
         // Each round through the points begins with the other provider.
-        let victim = if (n + n / POINTS.len()) % 2 == 0 {
+        let victim = if (n + n / POINTS.len()).is_multiple_of(2) {
             &mut a
         } else {
             &mut b
