@@ -32,12 +32,12 @@ pub struct StateKey {
 }
 
 macro_rules! auth_rules {
-    ($($(#[$doc:meta])* $name:ident = $v12:literal, $v8:literal;)*) => {
+    ($(#[doc = $doc:literal] $name:ident = $v12:literal, $v8:literal;)*) => {
         /// The rule that an event breaks.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum AuthRule {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $doc] $name,)*
         }
 
         impl AuthRule {
@@ -50,6 +50,11 @@ macro_rules! auth_rules {
                 match self {
                     $(Self::$name => if version.rules().room_id_is_create_hash { $v12 } else { $v8 },)*
                 }
+            }
+
+            /// What is wrong with an event that breaks the rule.
+            pub fn describe(self) -> &'static str {
+                match self { $(Self::$name => $doc.trim(),)* }
             }
 
             /// The rule's name, for programs.

@@ -2,14 +2,18 @@
 //! forks with their resolutions, contested sets, plain PDUs. What `causeway graph` runs on.
 
 mod contested;
+mod explain;
 mod fixture;
 mod room;
+mod show;
 mod synthetic;
 
 use serde::Serialize;
 
 pub use contested::{Contested, Measured};
+pub use explain::explain;
 pub use room::{Document, LoadedRoom, read};
+pub use show::{dot, svg, timeline};
 
 /// Why a file can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -60,4 +64,18 @@ pub fn check(document: &Document, name: &str) -> Report {
         Document::Contested(contested) => contested.check(name),
         Document::Plain(plain) => room::check_plain(plain, name),
     }
+}
+
+/// Loads a room and resolves what is contested in it: the states of a contested set, or those after the forward
+/// extremities. `cpu_ms` is a clock of CPU time.
+pub fn measure(document: &Document, runs: usize, cpu_ms: impl Fn() -> f64) -> Result<Measured, ReadError> {
+    if let Document::Contested(contested) = document {
+        return contested.resolve(runs, cpu_ms);
+    }
+    let start = cpu_ms();
+    let room = LoadedRoom::of(document, 0)?;
+    let load_ms = cpu_ms() - start;
+    let graph = room.graph;
+    let tips = graph.extremities();
+    contested::measure(graph, load_ms, |graph| graph.groups_after(&tips), runs, cpu_ms)
 }

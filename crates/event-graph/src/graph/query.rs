@@ -154,12 +154,7 @@ impl Graph {
 
     /// The resolution of the states after some events.
     pub fn resolve_after(&mut self, events: &[EventId]) -> Option<ResolvedState<'_>> {
-        let groups: Option<Vec<Group>> = events
-            .iter()
-            .map(|id| Some(self.index.record(self.index.get(id)?).after))
-            .collect();
-        let mut groups = groups?;
-        groups.dedup();
+        let groups = self.groups_after(events)?;
         Some(self.resolved(&groups))
     }
 
@@ -212,7 +207,16 @@ impl Graph {
         (resolution.conflicted, resolution.full)
     }
 
-    fn resolved(&mut self, groups: &[Group]) -> ResolvedState<'_> {
+    /// The states after some events, each once.
+    pub(crate) fn groups_after(&self, events: &[EventId]) -> Option<Vec<Group>> {
+        let after = |id| Some(self.index.record(self.index.get(id)?).after);
+        let mut groups = events.iter().map(after).collect::<Option<Vec<Group>>>()?;
+        groups.sort_unstable();
+        groups.dedup();
+        Some(groups)
+    }
+
+    pub(crate) fn resolved(&mut self, groups: &[Group]) -> ResolvedState<'_> {
         let room = super::resolve::Room {
             index: &self.index,
             states: &self.states,

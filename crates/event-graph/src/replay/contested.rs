@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ReadError, Report, fixture::Entry, room::LoadedRoom};
-use crate::{EventId, Graph, KeyRing, Pdu, RoomVersion, Verdict};
+use crate::{EventId, Graph, KeyRing, Pdu, RoomVersion, Verdict, graph::state::Group};
 
 /// A contested set as read: octets of events in order, and the states.
 #[derive(Debug)]
@@ -119,41 +119,18 @@ impl Contested {
     /// Loads and resolves; `cpu_ms` is a clock of CPU time.
     pub fn resolve(&self, runs: usize, cpu_ms: impl Fn() -> f64) -> Result<Measured, ReadError> {
         let start = cpu_ms();
-        let (mut graph, problems) = self.load();
+        let (graph, problems) = self.load();
         let load_ms = cpu_ms() - start;
         if let Some(problem) = problems.first() {
             return Err(ReadError::Form(problem.clone()));
         }
-        let events = graph.len();
-        let index_bytes = graph.index_bytes();
-        let unknown = || ReadError::Form("a state set holds an unknown event".to_owned());
-        let groups = graph.groups_of(&self.states).ok_or_else(unknown)?;
-        let mut times = Vec::new();
-        let (mut contested, mut full_conflicted) = (0, 0);
-        for _ in 0..runs.max(1) {
-            let start = cpu_ms();
-            (contested, full_conflicted) = graph.resolve_once(&groups);
-            times.push(cpu_ms() - start);
-        }
-        times.sort_by(f64::total_cmp);
-        let resolved = graph.resolve_maps(&self.states).ok_or_else(unknown)?;
-        let state = resolved
-            .state
-            .iter()
-            .map(|e| (e.event_type.to_owned(), e.state_key.to_owned(), e.event_id))
-            .collect();
-        let per_event = |total: f64| total / events.max(1) as f64;
-        Ok(Measured {
-            state,
-            events,
-            contested,
-            full_conflicted,
+        measure(
+            graph,
             load_ms,
-            load_us_per_event: per_event(load_ms * 1000.0),
-            index_bytes_per_event: per_event(index_bytes as f64),
-            resolve_ms: times.first().copied().unwrap_or_default(),
-            resolve_ms_median: times.get(times.len() / 2).copied().unwrap_or_default(),
-        })
+            |graph| graph.groups_of(&self.states),
+            runs,
+            cpu_ms,
+        )
     }
 
     pub(super) fn load_all(&self) -> LoadedRoom {
@@ -189,4 +166,44 @@ impl Contested {
         }
         report
     }
+}
+
+/// Resolves the states that `groups` picks, `runs` times, keeping nothing in between.
+pub(super) fn measure(
+    mut graph: Graph,
+    load_ms: f64,
+    groups: impl FnOnce(&mut Graph) -> Option<Vec<Group>>,
+    runs: usize,
+    cpu_ms: impl Fn() -> f64,
+) -> Result<Measured, ReadError> {
+    let events = graph.len();
+    let index_bytes = graph.index_bytes();
+    let unknown = || ReadError::Form("a state holds an unknown event".to_owned());
+    let groups = groups(&mut graph).ok_or_else(unknown)?;
+    let mut times = Vec::new();
+    let (mut contested, mut full_conflicted) = (0, 0);
+    for _ in 0..runs.max(1) {
+        let start = cpu_ms();
+        (contested, full_conflicted) = graph.resolve_once(&groups);
+        times.push(cpu_ms() - start);
+    }
+    times.sort_by(f64::total_cmp);
+    let resolved = graph.resolved(&groups);
+    let state = resolved
+        .state
+        .iter()
+        .map(|e| (e.event_type.to_owned(), e.state_key.to_owned(), e.event_id))
+        .collect();
+    let per_event = |total: f64| total / events.max(1) as f64;
+    Ok(Measured {
+        state,
+        events,
+        contested,
+        full_conflicted,
+        load_ms,
+        load_us_per_event: per_event(load_ms * 1000.0),
+        index_bytes_per_event: per_event(index_bytes as f64),
+        resolve_ms: times.first().copied().unwrap_or_default(),
+        resolve_ms_median: times.get(times.len() / 2).copied().unwrap_or_default(),
+    })
 }

@@ -181,11 +181,25 @@ impl Room {
         if let (Some(create), true) = (&self.create, rules.room_create_event_id_as_room_id) {
             cited.insert(("m.room.create".into(), String::new()), create.clone());
         }
+        // A state without join rules (resolution can drop them) reads as "invite" to Synapse and to us; ruma
+        // refuses every join there. docs/decisions/0012.
+        let rules_event = |map: &Map, t: &str| {
+            let missing =
+                t == "m.room.join_rules" && !map.keys().any(|(t, _)| t.to_string() == "m.room.join_rules");
+            missing.then(|| Theirs {
+                event_type: "m.room.join_rules".into(),
+                content: RawValue::from_string(r#"{"join_rule":"invite"}"#.to_owned()).unwrap(),
+                state_key: Some(String::new()),
+                ..event.clone()
+            })
+        };
         let dependent = |map: &Map| {
             check_state_dependent_auth_rules(rules, &event, |t, k| {
-                map.get(&(t.clone(), k.to_owned()))
+                let found = map
+                    .get(&(t.clone(), k.to_owned()))
                     .and_then(|id| self.events.get(id))
-                    .cloned()
+                    .cloned();
+                found.or_else(|| rules_event(map, &t.to_string()))
             })
         };
         let accepted = independent

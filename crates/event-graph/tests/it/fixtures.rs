@@ -57,3 +57,27 @@ fn a_changed_fixture_does_not_pass() {
     view["current_state"].as_array_mut().unwrap().pop();
     assert!(!passes(&value.to_string()));
 }
+
+#[test]
+fn rooms_can_be_shown_and_explained() {
+    let Some(data) = data() else { return };
+    let document = read(&std::fs::read(data.join("synapse/v11-ban_vs_activity.json")).unwrap()).unwrap();
+    let mut room = event_graph::replay::LoadedRoom::of(&document, 0).unwrap();
+    let timeline = event_graph::replay::timeline(&mut room);
+    assert_eq!(
+        timeline.lines().filter(|l| l.contains(" <")).count(),
+        room.pdus.len()
+    );
+    assert!(event_graph::replay::dot(&room).starts_with("digraph"));
+    let svg = event_graph::replay::svg(&room);
+    assert_eq!(svg.matches("<text").count(), room.pdus.len());
+    let ids: Vec<_> = room.pdus.keys().copied().collect();
+    for id in ids {
+        let text = event_graph::replay::explain(&mut room, &id.to_string()).unwrap();
+        assert!(
+            text.contains("check 4, against its auth events: allowed"),
+            "{text}"
+        );
+    }
+    assert!(event_graph::replay::explain(&mut room, "$nothing").is_none());
+}
