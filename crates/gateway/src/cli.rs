@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 mod admin_link;
 mod check;
+mod graph;
 mod init;
 mod output;
 mod room;
@@ -47,6 +48,7 @@ enum Command {
     User(user::UserArgs),
     Room(room::RoomArgs),
     Store(store::StoreArgs),
+    Graph(graph::GraphArgs),
     Client(Box<ClientArgs>),
     #[command(hide = true)]
     Schema(schema::SchemaArgs),
@@ -55,6 +57,10 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Its exit status says what it found, and it needs no configuration.
+    if let Command::Graph(args) = cli.command {
+        return graph::run(args);
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -92,6 +98,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::User(args) => user::run(args, &config()?),
         Command::Room(args) => room::run(args, &config()?),
         Command::Store(args) => store::run(args, &config()?),
+        Command::Graph(args) => {
+            graph::run(args);
+            Ok(())
+        }
         Command::Client(args) => client(*args),
         Command::Schema(args) => schema::run(args),
     }

@@ -1,0 +1,191 @@
+//! `causeway graph`: look into event graphs, replay recorded rooms, measure resolution. Needs no configuration.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use event_graph::replay::{self, Document, LoadedRoom, Report};
+use serde_json::json;
+
+/// Event graphs from files: check them, resolve them, show them, explain verdicts.
+#[derive(Debug, Args)]
+pub(super) struct GraphArgs {
+    #[command(subcommand)]
+    command: GraphCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum GraphCommand {
+    /// Verifies ids, hashes and signatures and replays every recorded resolution and view.
+    Check {
+        /// Fixtures, contested sets, or PDUs as JSON or a line each.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Prints a JSON list of reports.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Resolves a contested set, or the forward extremities of a room.
+    Resolve {
+        /// A contested set, a fixture, or PDUs.
+        file: PathBuf,
+        /// Prints JSON, the resolved state included.
+        #[arg(long)]
+        json: bool,
+        /// How often resolution is measured.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
+    /// Prints a readable timeline, or the graph for a picture.
+    Show {
+        /// A fixture, a contested set, or PDUs.
+        file: PathBuf,
+        /// Prints the graph for Graphviz.
+        #[arg(long, conflicts_with = "svg")]
+        dot: bool,
+        /// Prints a picture.
+        #[arg(long)]
+        svg: bool,
+        /// Which room of a file with several.
+        #[arg(long, default_value_t = 0)]
+        room: usize,
+    },
+    /// Tells which rule allowed or rejected an event, and with which auth events.
+    Explain {
+        /// A fixture, a contested set, or PDUs.
+        file: PathBuf,
+        /// The event's id, or its beginning.
+        event: String,
+        /// Which room of a file with several.
+        #[arg(long, default_value_t = 0)]
+        room: usize,
+    },
+}
+
+/// Something was not as recorded, or not there.
+const DIFFERENT: u8 = 1;
+/// Input that can't be read.
+const UNREADABLE: u8 = 2;
+
+/// Runs `causeway graph`. Exits with 1 on any difference and 2 on unreadable input.
+pub(super) fn run(args: GraphArgs) -> ExitCode {
+    let result = match args.command {
+        GraphCommand::Check { files, json } => check(&files, json),
+        GraphCommand::Resolve { file, json, runs } => resolve(&file, json, runs),
+        GraphCommand::Show { file, dot, svg, room } => load(&file, room).map(|mut room| {
+            let text = match (dot, svg) {
+                (true, _) => replay::dot(&room),
+                (_, true) => replay::svg(&room),
+                _ => replay::timeline(&mut room),
+            };
+            print(&text);
+            0
+        }),
+        GraphCommand::Explain { file, event, room } => load(&file, room).map(|mut room| {
+            if let Some(text) = replay::explain(&mut room, &event) {
+                print(&text);
+                return 0;
+            }
+            eprintln!("{event}: no such event, or several begin like this");
+            DIFFERENT
+        }),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::from(UNREADABLE)
+        }
+    }
+}
+
+/// Prints text; a reader that has seen enough is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn read(file: &PathBuf) -> Result<Document, String> {
+    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    replay::read(&bytes).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+fn load(file: &PathBuf, room: usize) -> Result<LoadedRoom, String> {
+    LoadedRoom::of(&read(file)?, room).map_err(|e| format!("{}: {e}", file.display()))
+}
+
+fn check(files: &[PathBuf], json: bool) -> Result<u8, String> {
+    let mut reports: Vec<Report> = Vec::new();
+    let mut code = 0;
+    let mut unreadable = Vec::new();
+    for file in files {
+        let name = file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let report = match read(file) {
+            Ok(document) => replay::check(&document, &name),
+            Err(message) => {
+                unreadable.push(message);
+                continue;
+            }
+        };
+        if !report.passed() {
+            code = DIFFERENT;
+        }
+        if !json {
+            print(&line(&report));
+        }
+        reports.push(report);
+    }
+    if json {
+        print(&format!("{}\n", json!(reports)));
+    }
+    if unreadable.is_empty() { Ok(code) } else { Err(unreadable.join("\n")) }
+}
+
+fn line(report: &Report) -> String {
+    let verdict = if report.passed() { "PASS" } else { "FAIL" };
+    let (agreed, recorded) = report.soft_failures;
+    let mut out = format!("{verdict} {}: {} resolutions, {} views", report.name, report.resolutions, report.views);
+    if recorded > 0 {
+        out += &format!(", {agreed} of {recorded} soft failures on arrival");
+    }
+    out.push('\n');
+    for difference in report.differences.iter().take(1) {
+        out += &format!("     {difference}\n");
+    }
+    for note in &report.notes {
+        out += &format!("     note: {note}\n");
+    }
+    out
+}
+
+fn resolve(file: &PathBuf, json: bool, runs: usize) -> Result<u8, String> {
+    let document = read(file)?;
+    let measured = replay::measure(&document, runs, cpu_ms).map_err(|e| format!("{}: {e}", file.display()))?;
+    if json {
+        print(&format!("{}\n", json!(measured)));
+        return Ok(0);
+    }
+    for (event_type, state_key, id) in &measured.state {
+        print(&format!("{event_type} [{state_key}] {id}\n"));
+    }
+    print(&format!(
+        "{} events loaded in {:.1} ms ({:.2} us each, index {:.0} bytes each); {} contested, {} in the full \
+         conflicted set, resolved in {:.3} ms (median {:.3})\n",
+        measured.events,
+        measured.load_ms,
+        measured.load_us_per_event,
+        measured.index_bytes_per_event,
+        measured.contested,
+        measured.full_conflicted,
+        measured.resolve_ms,
+        measured.resolve_ms_median
+    ));
+    Ok(0)
+}
+
+/// CPU time of this thread in milliseconds. The kernel brings the figure up to date when a thread yields.
+fn cpu_ms() -> f64 {
+    std::thread::yield_now();
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(0.0, |ns| ns / 1e6)
+}
