@@ -19,6 +19,7 @@ pub(crate) mod view;
 
 use std::fmt;
 
+use admit::Sixth;
 use held::Held;
 use index::{Index, Ix};
 use redactions::Redactions;
@@ -227,6 +228,12 @@ impl Graph {
 
     /// Takes an event. The first outcome is its own; the others are those of events that had waited for it.
     pub fn admit(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
-        self.receive(pdu)
+        self.receive(pdu, Sixth::Judge)
+    }
+
+    /// Takes an event of the room's past, as it comes by backfill or from a file: checks 4 and 5 as for
+    /// [`Graph::admit`]. Check 6 is for events that are new, and judges them by what had arrived before.
+    pub fn admit_backfilled(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
+        self.receive(pdu, Sixth::Recorded(None))
     }
 }

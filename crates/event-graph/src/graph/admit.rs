@@ -23,7 +23,7 @@ pub(super) type CitedEvents = SmallVec<[(Slot, Ix); 8]>;
 
 /// What to do about check 6, which depends on what had arrived before.
 #[derive(Clone, Copy)]
-enum Sixth {
+pub(super) enum Sixth {
     Judge,
     /// The outcome is given: the rule that the event broke.
     Recorded(Option<AuthRule>),
@@ -38,7 +38,7 @@ fn outcome(event_id: EventId, verdict: Verdict) -> Outcome {
 }
 
 impl Graph {
-    pub(super) fn receive(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
+    pub(super) fn receive(&mut self, pdu: &Pdu, sixth: Sixth) -> SmallVec<[Outcome; 1]> {
         let id = pdu.event_id();
         let own = |verdict| smallvec![outcome(id, verdict)];
         if let Err(reason) = self.belongs(pdu) {
@@ -61,14 +61,14 @@ impl Graph {
         }
         let mut out = own(Verdict::Accepted);
         out.clear();
-        out.push(self.judge(pdu, Sixth::Judge, None));
+        out.push(self.judge(pdu, sixth, None));
         // Whoever waited for this event may go on, and whoever waited for those.
         let mut next = 0;
         while self.held.len() > 0 {
             let Some(done) = out.get(next) else { break };
             let free = self.held.release(&done.event_id);
             for pdu in &free {
-                let outcome = self.judge(pdu, Sixth::Judge, None);
+                let outcome = self.judge(pdu, sixth, None);
                 out.push(outcome);
             }
             next += 1;

@@ -207,6 +207,13 @@ impl Graph {
         (resolution.conflicted, resolution.full)
     }
 
+    /// Resolves the states after some events and forgets the result; gives how many events were conflicted.
+    /// For measurements.
+    pub fn resolve_and_forget(&mut self, events: &[EventId]) -> Option<usize> {
+        let groups = self.groups_after(events)?;
+        Some(self.resolve_once(&groups).0)
+    }
+
     /// The states after some events, each once.
     pub(crate) fn groups_after(&self, events: &[EventId]) -> Option<Vec<Group>> {
         let after = |id| Some(self.index.record(self.index.get(id)?).after);

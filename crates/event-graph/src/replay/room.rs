@@ -138,7 +138,7 @@ impl LoadedRoom {
         });
         for id in order {
             if let Some(pdu) = room.pdus.get(&id) {
-                room.outcomes.extend(room.graph.admit(pdu));
+                room.outcomes.extend(room.graph.admit_backfilled(pdu));
             }
         }
         room

@@ -144,18 +144,16 @@ fn check(files: &[PathBuf], json: bool) -> Result<u8, String> {
 fn line(report: &Report) -> String {
     let verdict = if report.passed() { "PASS" } else { "FAIL" };
     let (agreed, recorded) = report.soft_failures;
-    let mut out = format!("{verdict} {}: {} resolutions, {} views", report.name, report.resolutions, report.views);
+    let mut lines = vec![format!(
+        "{verdict} {}: {} resolutions, {} views",
+        report.name, report.resolutions, report.views
+    )];
     if recorded > 0 {
-        out += &format!(", {agreed} of {recorded} soft failures on arrival");
+        lines.push(format!("note: {agreed} of {recorded} soft failures come out in the recorded order of arrival"));
     }
-    out.push('\n');
-    for difference in report.differences.iter().take(1) {
-        out += &format!("     {difference}\n");
-    }
-    for note in &report.notes {
-        out += &format!("     note: {note}\n");
-    }
-    out
+    lines.extend(report.differences.first().cloned());
+    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    lines.join("\n     ") + "\n"
 }
 
 fn resolve(file: &PathBuf, json: bool, runs: usize) -> Result<u8, String> {
