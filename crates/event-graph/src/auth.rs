@@ -176,6 +176,8 @@ auth_rules! {
     PowerLevelsOtherUser = "10.9", "9.8";
     /// A user's level raised above the sender's.
     PowerLevelsUserAdded = "10.10", "9.9";
+    /// The room's policy server did not sign the event: no rule, but check 7 on receipt.
+    PolicyServer = "check 7", "check 7";
 }
 
 impl fmt::Display for AuthRule {

@@ -236,4 +236,10 @@ impl Graph {
     pub fn admit_backfilled(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
         self.receive(pdu, Sixth::Recorded(None))
     }
+
+    /// Takes an event that the room's policy server did not sign (check 7): it is soft-failed, unless it is
+    /// rejected.
+    pub fn admit_refused(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
+        self.receive(pdu, Sixth::Recorded(Some(AuthRule::PolicyServer)))
+    }
 }

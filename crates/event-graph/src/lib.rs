@@ -14,6 +14,7 @@ pub mod json;
 pub mod keys;
 pub mod limits;
 mod pdu;
+pub mod receipt;
 mod redact;
 pub mod replay;
 mod version;

@@ -13,6 +13,7 @@
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
     unreachable_pub,
     dead_code
 )]

@@ -22,7 +22,7 @@ use crate::{
 pub(super) type CitedEvents = SmallVec<[(Slot, Ix); 8]>;
 
 /// What to do about check 6, which depends on what had arrived before.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Sixth {
     Judge,
     /// The outcome is given: the rule that the event broke.
@@ -54,7 +54,7 @@ impl Graph {
         }
         let missing = self.missing_for(pdu, true);
         if !missing.is_empty() {
-            if !self.held.hold(pdu, &missing) {
+            if !self.held.hold(pdu, sixth, &missing) {
                 return own(Verdict::Dropped(DropReason::HoldFull));
             }
             return own(Verdict::Held { missing });
@@ -67,8 +67,8 @@ impl Graph {
         while self.held.len() > 0 {
             let Some(done) = out.get(next) else { break };
             let free = self.held.release(&done.event_id);
-            for pdu in &free {
-                let outcome = self.judge(pdu, sixth, None);
+            for (pdu, sixth) in &free {
+                let outcome = self.judge(pdu, *sixth, None);
                 out.push(outcome);
             }
             next += 1;

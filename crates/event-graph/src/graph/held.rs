@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::admit::Sixth;
 use crate::{EventId, Pdu};
 
 /// Most events that wait in one room.
@@ -9,10 +10,19 @@ pub const HELD_EVENTS: usize = 2_000;
 /// Most octets of events that wait in one room.
 pub const HELD_OCTETS: usize = 16 << 20;
 
+#[derive(Debug, Clone)]
+struct Waiting {
+    pdu: Pdu,
+    /// How it is to be judged when its turn comes.
+    sixth: Sixth,
+    /// How many events are missing.
+    missing: usize,
+}
+
 /// The waiting events, and what they wait for. Ids are hashes; the maps' keyed hash keeps chosen ids harmless.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Held {
-    events: HashMap<EventId, (Pdu, usize)>,
+    events: HashMap<EventId, Waiting>,
     waiting_for: HashMap<EventId, BTreeSet<EventId>>,
     octets: usize,
 }
@@ -27,14 +37,21 @@ impl Held {
     }
 
     /// Holds an event; false if there is no room for it.
-    pub(super) fn hold(&mut self, pdu: &Pdu, missing: &[EventId]) -> bool {
+    pub(super) fn hold(&mut self, pdu: &Pdu, sixth: Sixth, missing: &[EventId]) -> bool {
         let octets = pdu.as_bytes().len();
         if self.events.len() >= HELD_EVENTS || self.octets + octets > HELD_OCTETS {
             return false;
         }
         let id = pdu.event_id();
         self.octets += octets;
-        self.events.insert(id, (pdu.clone(), missing.len()));
+        self.events.insert(
+            id,
+            Waiting {
+                pdu: pdu.clone(),
+                sixth,
+                missing: missing.len(),
+            },
+        );
         for wanted in missing {
             self.waiting_for.entry(*wanted).or_default().insert(id);
         }
@@ -43,18 +60,18 @@ impl Held {
 
     /// Events that wait for nothing more, now that `id` is there; by id, so that the order is the same
     /// everywhere.
-    pub(super) fn release(&mut self, id: &EventId) -> Vec<Pdu> {
+    pub(super) fn release(&mut self, id: &EventId) -> Vec<(Pdu, Sixth)> {
         let mut free = Vec::new();
         for waiting in self.waiting_for.remove(id).unwrap_or_default() {
-            let Some((_, count)) = self.events.get_mut(&waiting) else {
+            let Some(entry) = self.events.get_mut(&waiting) else {
                 continue;
             };
-            *count -= 1;
-            if *count == 0
-                && let Some((pdu, _)) = self.events.remove(&waiting)
+            entry.missing -= 1;
+            if entry.missing == 0
+                && let Some(Waiting { pdu, sixth, .. }) = self.events.remove(&waiting)
             {
                 self.octets -= pdu.as_bytes().len();
-                free.push(pdu);
+                free.push((pdu, sixth));
             }
         }
         free
@@ -66,7 +83,7 @@ impl Held {
         let mut lost = vec![*id];
         while let Some(next) = lost.pop() {
             for waiting in self.waiting_for.remove(&next).unwrap_or_default() {
-                if let Some((pdu, _)) = self.events.remove(&waiting) {
+                if let Some(Waiting { pdu, .. }) = self.events.remove(&waiting) {
                     self.octets -= pdu.as_bytes().len();
                     lost.push(waiting);
                     let cites = pdu.auth_events().contains(id);

@@ -2,10 +2,13 @@
 
 use super::{
     Graph, Verdict,
-    index::{Ix, Status},
+    index::{Ix, Kind, Status},
     state::Group,
 };
-use crate::{EventId, GraphHead, intern::Slot, limits::MAX_PREV_EVENTS, version::RoomVersion};
+use crate::{
+    EventId, GraphHead, auth::facts::Membership, ids::server_of_user, intern::Slot, limits::MAX_PREV_EVENTS,
+    version::RoomVersion,
+};
 
 /// An entry of room state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +127,15 @@ impl Graph {
     pub fn current_event(&mut self, event_type: &str, state_key: &str) -> Option<EventId> {
         let group = self.current_group();
         self.entry(group, event_type, state_key)
+    }
+
+    /// True if a user of the server is in the room. Visits the whole state.
+    pub fn has_member_of(&mut self, server: &str) -> bool {
+        let group = self.current_group();
+        self.states.entries(group).into_iter().any(|(slot, ix)| {
+            self.index.record(ix).kind == Kind::Member(Membership::Join)
+                && server_of_user(self.interner.key_text(slot).1) == Some(server)
+        })
     }
 
     /// The events that a new event has to cite, from the current state.
