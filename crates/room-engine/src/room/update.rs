@@ -160,11 +160,16 @@ impl RoomState {
             .apply(Judged::Commit(Box::new(commit)))
             .map_err(Refusal::internal)?;
 
+        // Whoever joins needs the tree from somewhere; a committer that leaves that to us gets ours passed on.
+        let tree = match ratchet_tree_option {
+            RatchetTreeOption::Full(_) | RatchetTreeOption::HttpsUri { .. } => ratchet_tree_option.clone(),
+            _ => group.ratchet_tree_option(),
+        };
         let mut entry = Entry::new(HandshakeKind::Commit, previous_epoch, message.as_bytes().to_vec());
         entry.welcome = welcome
             .as_ref()
             .map(|welcome| MlsMessage::from(welcome).as_bytes().to_vec());
-        entry.ratchet_tree = welcome.as_ref().map(|_| ratchet_tree_option.to_bytes());
+        entry.ratchet_tree = welcome.as_ref().map(|_| tree.to_bytes());
         entry.group_info = Some(group.group_info().to_vec());
         entry.external_proposals = (!stapled.is_empty()).then(|| concat(&stapled));
         let event_id = scribe.handshake(&entry)?;
@@ -195,7 +200,7 @@ impl RoomState {
             FanoutMessage::commit(UnixMillis(scribe.at), message, stapled).map_err(Refusal::internal)?;
         scribe.fan_out(&providers_before, &fanout)?;
         if let Some(welcome) = welcome {
-            scribe.welcome(welcome, ratchet_tree_option, &added)?;
+            scribe.welcome(welcome, &tree, &added)?;
         }
         scribe.snapshot(group)?;
         metrics::counter!("causeway_handshakes_total", "kind" => "commit").increment(1);
