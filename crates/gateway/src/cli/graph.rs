@@ -119,7 +119,9 @@ fn check(files: &[PathBuf], json: bool) -> Result<u8, String> {
     let mut code = 0;
     let mut unreadable = Vec::new();
     for file in files {
-        let name = file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        let name = file
+            .file_name()
+            .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         let report = match read(file) {
             Ok(document) => replay::check(&document, &name),
             Err(message) => {
@@ -138,7 +140,11 @@ fn check(files: &[PathBuf], json: bool) -> Result<u8, String> {
     if json {
         print(&format!("{}\n", json!(reports)));
     }
-    if unreadable.is_empty() { Ok(code) } else { Err(unreadable.join("\n")) }
+    if unreadable.is_empty() {
+        Ok(code)
+    } else {
+        Err(unreadable.join("\n"))
+    }
 }
 
 fn line(report: &Report) -> String {
@@ -149,7 +155,9 @@ fn line(report: &Report) -> String {
         report.name, report.resolutions, report.views
     )];
     if recorded > 0 {
-        lines.push(format!("note: {agreed} of {recorded} soft failures come out in the recorded order of arrival"));
+        lines.push(format!(
+            "note: {agreed} of {recorded} soft failures come out in the recorded order of arrival"
+        ));
     }
     lines.extend(report.differences.first().cloned());
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
@@ -158,7 +166,8 @@ fn line(report: &Report) -> String {
 
 fn resolve(file: &PathBuf, json: bool, runs: usize) -> Result<u8, String> {
     let document = read(file)?;
-    let measured = replay::measure(&document, runs, cpu_ms).map_err(|e| format!("{}: {e}", file.display()))?;
+    let measured =
+        replay::measure(&document, runs, cpu_ms).map_err(|e| format!("{}: {e}", file.display()))?;
     if json {
         print(&format!("{}\n", json!(measured)));
         return Ok(0);
@@ -185,5 +194,8 @@ fn resolve(file: &PathBuf, json: bool, runs: usize) -> Result<u8, String> {
 fn cpu_ms() -> f64 {
     std::thread::yield_now();
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(0.0, |ns| ns / 1e6)
+    text.split(' ')
+        .next()
+        .and_then(|ns| ns.parse::<f64>().ok())
+        .map_or(0.0, |ns| ns / 1e6)
 }
