@@ -33,11 +33,14 @@ fn recorder() -> PrometheusHandle {
         .clone()
 }
 
-/// Ports that were free a moment ago.
-fn ports<const N: usize>() -> [u16; N] {
-    let held: [std::net::TcpListener; N] =
-        std::array::from_fn(|_| std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap());
-    held.map(|socket| socket.local_addr().unwrap().port())
+/// A loopback address that nothing else uses. Both providers have to know each other's address before they start, and a
+/// port of 127.0.0.1 that was free a moment ago may by then be the end of somebody's connection.
+fn loopback() -> std::net::Ipv4Addr {
+    static NEXT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let next = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    // Never 127.0.x.x, where everybody else is.
+    std::net::Ipv4Addr::new(127, high | 0x80, low, next)
 }
 
 struct Provider {
@@ -49,12 +52,12 @@ struct Provider {
 /// Configurations of a.example and b.example, made by `causeway init` as a user would.
 fn configurations(folder: &Path) -> [Config; 2] {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let ports: [u16; 6] = ports();
+    let hosts = [loopback(), loopback()];
     let names = ["a.example", "b.example"];
     std::array::from_fn(|at| {
         let file = folder.join(names[at]).join("causeway.toml");
-        let address = |n: usize| format!("127.0.0.1:{}", ports[at * 3 + n]);
-        let peer = format!("{}=127.0.0.1:{}", names[1 - at], ports[(1 - at) * 3]);
+        let address = |n: usize| format!("{}:{}", hosts[at], 8443 + n);
+        let peer = format!("{}={}:8443", names[1 - at], hosts[1 - at]);
         crate::cli::run_from([
             "causeway",
             "init",

@@ -31,7 +31,8 @@ impl Problem {
     ) -> Self {
         refused(FACE, endpoint, reason);
         let error = text.into();
-        tracing::info!(endpoint, reason, error, "refused");
+        // Not the text: what a parser complains about may be a token in the wrong place.
+        tracing::info!(endpoint, reason, "refused");
         Self(ApiError {
             code,
             error,
