@@ -1,9 +1,10 @@
 //! Bodies with a bound in size and time.
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use std::time::Duration;
 
 /// How much of a body is taken, and for how long one waits for it.
@@ -50,18 +51,89 @@ impl BodyError {
     }
 }
 
+/// A body up to this many times the limit is read to its end and dropped, so that its sender gets to read the refusal;
+/// a connection that is closed over unread octets takes the answer with it.
+const DRAINED: usize = 4;
+
 impl BodyLimit {
     /// Reads a whole body.
     pub async fn read(self, body: Body) -> Result<Bytes, BodyError> {
-        use hyper::body::Body as _;
-        if body.size_hint().lower() > u64::try_from(self.size).unwrap_or(u64::MAX) {
+        tokio::time::timeout(self.time, self.collect(body))
+            .await
+            .unwrap_or(Err(BodyError::Timeout))
+    }
+
+    async fn collect(self, mut body: Body) -> Result<Bytes, BodyError> {
+        let most = self.size.saturating_mul(DRAINED);
+        if body.size_hint().lower() > u64::try_from(most).unwrap_or(u64::MAX) {
             return Err(BodyError::TooLarge(self.size));
         }
-        match tokio::time::timeout(self.time, Limited::new(body, self.size).collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(e)) if e.is::<LengthLimitError>() => Err(BodyError::TooLarge(self.size)),
-            Ok(Err(_)) => Err(BodyError::Broken),
-            Err(_) => Err(BodyError::Timeout),
+        let mut kept = BytesMut::new();
+        let mut total = 0_usize;
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+                continue;
+            };
+            total = total.saturating_add(data.len());
+            if total > most {
+                break;
+            }
+            if total > self.size {
+                kept = BytesMut::new();
+            } else {
+                kept.extend_from_slice(&data);
+            }
         }
+        if total > self.size {
+            Err(BodyError::TooLarge(self.size))
+        } else {
+            Ok(kept.freeze())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_whole_or_refused() {
+        let limit = BodyLimit {
+            size: 10,
+            time: Duration::from_secs(5),
+        };
+        let chunks = |sizes: &'static [usize]| {
+            let all = sizes
+                .iter()
+                .map(|n| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; *n])));
+            Body::from_stream(futures_util::stream::iter(all))
+        };
+        for sizes in [&[][..], &[0], &[10], &[4, 6]] {
+            let size: usize = sizes.iter().sum();
+            assert_eq!(limit.read(chunks(sizes)).await.unwrap().len(), size);
+        }
+        for sizes in [&[11][..], &[10, 1], &[4, 4, 4], &[100], &[10, 100]] {
+            assert_eq!(
+                limit.read(chunks(sizes)).await,
+                Err(BodyError::TooLarge(10)),
+                "{sizes:?}"
+            );
+        }
+        assert_eq!(
+            limit.read(Body::from(vec![0; 1000])).await,
+            Err(BodyError::TooLarge(10))
+        );
+        let pending = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let short = BodyLimit {
+            time: Duration::from_millis(1),
+            ..limit
+        };
+        assert_eq!(short.read(pending).await, Err(BodyError::Timeout));
     }
 }
