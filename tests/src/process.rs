@@ -44,6 +44,8 @@ impl Process {
             .stdout(file)
             .stderr(errors)
             .kill_on_drop(true)
+            // Ctrl-C at the terminal is for us; we stop what we started in order.
+            .process_group(0)
             .spawn()
             .context(&format!("starting {name}"))?;
         Ok(Self {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use stage::{Stage, say, step};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long a message may take, on a machine that does other things too.
 const SOON: Duration = Duration::from_mins(1);
@@ -45,12 +46,16 @@ fn main() -> ExitCode {
         .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(async {
-            let mut stage = Stage::new(stay)?;
+            let mut stage = Stage::new()?;
             let outcome = tokio::select! {
                 outcome = story(&mut stage, stay) => outcome,
-                _ = tokio::signal::ctrl_c() => Err(Failure::new("interrupted")),
+                stopped = told_to_stop() => stopped.and_then(|()| Err(Failure::new("interrupted"))),
             };
-            stage.clear(outcome.is_ok() && !stay).await;
+            let outcome = match outcome {
+                Ok(()) if stay => told_to_stop().await,
+                other => other,
+            };
+            stage.clear(outcome.is_ok()).await;
             outcome
         }),
         Err(error) => Err(Failure::new(format!("no runtime: {error}"))),
@@ -165,7 +170,17 @@ async fn story(stage: &mut Stage, stay: bool) -> Result<()> {
     println!("\nDone in {:.1} s.", started.elapsed().as_secs_f64());
     if stay {
         stage.invite(&room).await?;
-        tokio::signal::ctrl_c().await.context("waiting")?;
+    }
+    Ok(())
+}
+
+/// SIGINT or SIGTERM.
+async fn told_to_stop() -> Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("listening for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for signals")?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
     }
     Ok(())
 }

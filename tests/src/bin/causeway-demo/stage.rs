@@ -30,7 +30,6 @@ pub(crate) fn say(text: &str) {
 /// Everything that runs.
 pub(crate) struct Stage {
     place: PathBuf,
-    keep: bool,
     synapse: Option<Synapse>,
     a: Option<Provider>,
     b: Option<Provider>,
@@ -39,8 +38,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// An empty folder: below `.demo` when it is to stay, else a temporary one.
-    pub(crate) fn new(stay: bool) -> Result<Self> {
+    /// An empty folder, below `CAUSEWAY_DEMO_DIR` where that is set.
+    pub(crate) fn new() -> Result<Self> {
         let base = std::env::var_os("CAUSEWAY_DEMO_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         std::fs::create_dir_all(&base).context("making a folder")?;
         let place = tempfile::Builder::new()
@@ -50,7 +49,6 @@ impl Stage {
             .keep();
         Ok(Self {
             place,
-            keep: stay,
             synapse: None,
             a: None,
             b: None,
@@ -220,10 +218,10 @@ impl Stage {
         println!(
             "Join as Dora, a new user of {B}:\n  \
              CAUSEWAY_TOKEN={dora} {binary} client --profile {dora_profile} login --provider-url {url} --user dora\n  \
-             {binary} client --profile {alice} add {room} mimi://{B}/u/dora\n  \
+             {binary} client --profile {carol} add {room} mimi://{B}/u/dora\n  \
              {binary} client --profile {dora_profile} chat {ROOM}",
             dora_profile = profile("dora"),
-            alice = profile("alice-phone"),
+            carol = profile("carol-phone"),
             url = self.b()?.client_url(),
             ROOM = super::ROOM,
         );
@@ -248,7 +246,7 @@ impl Stage {
         }
         if well {
             let _ = std::fs::remove_dir_all(&self.place);
-        } else if !self.keep {
+        } else {
             eprintln!("logs and stores are kept in {}", self.place.display());
         }
     }

@@ -160,12 +160,54 @@ pub(crate) async fn print(
         let at_b = at_b.get(&message.mls_message).and_then(|m| m.event_id.as_deref());
         println!("     held by {} in the graph of b.example", shown(at_b));
     }
-    let commits: usize = asked_by
-        .values()
+    changes(alice, room).await?;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for asked in asked_by.values().flatten() {
+        *counts.entry(asked).or_default() += 1;
+    }
+    println!("\n   all MIMI requests that were answered with success");
+    for (asked, times) in counts {
+        println!("     {times:>4}  {asked}");
+    }
+    Ok(())
+}
+
+/// The changes of the group as Alice's device took them in.
+async fn changes(alice: &Client, room: &str) -> Result<()> {
+    let entries = alice.run(&["read", room]).await?;
+    println!("\n   changes of the group, each one commit");
+    for entry in entries
+        .as_array()
+        .into_iter()
         .flatten()
-        .filter(|r| r.starts_with("update"))
-        .count();
-    println!("\n   and {commits} changes of the group by MIMI update requests");
+        .filter(|e| text(e, "kind") == Some("change"))
+    {
+        let names = |key: &str| -> Vec<&str> {
+            entry
+                .get(key)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect()
+        };
+        let what: Vec<String> = [
+            ("added_users", "adds"),
+            ("removed_users", "takes out"),
+            ("added_clients", "brings in"),
+            ("removed_clients", "takes out"),
+        ]
+        .iter()
+        .map(|(key, verb)| (names(key), verb))
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, verb)| format!("{verb} {}", names.join(", ")))
+        .collect();
+        println!("     {} {}", text(entry, "by").unwrap_or("?"), what.join("; "));
+        println!(
+            "       held by {} in the graph of a.example",
+            shown(text(entry, "event_id"))
+        );
+    }
     Ok(())
 }
 
