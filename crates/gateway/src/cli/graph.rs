@@ -138,6 +138,7 @@ fn check(files: &[PathBuf], json: bool) -> Result<u8, String> {
         reports.push(report);
     }
     if json {
+        let reports: Vec<_> = reports.iter().map(as_json).collect();
         print(&format!("{}\n", json!(reports)));
     }
     if unreadable.is_empty() {
@@ -145,6 +146,14 @@ fn check(files: &[PathBuf], json: bool) -> Result<u8, String> {
     } else {
         Err(unreadable.join("\n"))
     }
+}
+
+fn as_json(report: &Report) -> serde_json::Value {
+    let mut value = json!(report);
+    if let Some(object) = value.as_object_mut() {
+        object.insert("passed".to_owned(), json!(report.passed()));
+    }
+    value
 }
 
 fn line(report: &Report) -> String {

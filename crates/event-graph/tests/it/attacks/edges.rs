@@ -284,3 +284,41 @@ fn colliding_strings_stay_cheap() {
     );
     assert!(last(&world).is_accepted());
 }
+
+#[test]
+fn edge_12_signatures_and_unsigned_are_not_the_event() {
+    let mut world = World::new(RoomVersion::V12);
+    let pdu = world.pdus.last().unwrap().clone();
+    let other = changed(&pdu, |v| {
+        v["unsigned"] = json!({"age": 5, "prev_content": {"membership": "ban"}});
+        v["signatures"]["elsewhere.test"] = json!({"ed25519:x": "AAAA"});
+    })
+    .unwrap();
+    assert_eq!(other.event_id(), pdu.event_id());
+    assert!(!other.as_str().contains("unsigned"));
+    assert_eq!(world.graph.admit(&other)[0].verdict, Verdict::Duplicate);
+}
+
+#[test]
+fn atk_13_a_given_state_is_no_better_than_its_events() {
+    // A resident server hands a joining one a state with a rejected power levels event in it, and one that
+    // nobody has.
+    let mut world = World::new(RoomVersion::V12);
+    let at = tip(&world);
+    let bad = world.event(&[at], "m.room.power_levels", Some(""), DAN, json!({"users": {DAN: 100}}), &[], 1);
+    let join = world.event(&[at], "m.room.member", Some(DAN), DAN, json!({"membership": "join"}), &[], 1);
+    let mut graph = Graph::in_room(RoomVersion::V12, world.pdus[0].room_id());
+    for pdu in &world.pdus {
+        if pdu.event_id() != join {
+            graph.admit_outlier(pdu);
+        }
+    }
+    assert!(rejected(&graph.verdict(bad).unwrap()).is_some());
+    let mut state: Vec<EventId> = world.pdus.iter().map(Pdu::event_id).filter(|id| *id != join).collect();
+    state.push(EventId::from_hash([3; 32]));
+    let outcome = graph.admit_at_state(world.pdu(join).unwrap(), &state);
+    assert!(outcome.verdict.is_accepted());
+    let levels = graph.current_event("m.room.power_levels", "").unwrap();
+    assert_eq!(levels, world.pdus[2].event_id());
+    assert_eq!(graph.extremities(), vec![join]);
+}
