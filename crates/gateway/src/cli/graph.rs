@@ -163,12 +163,12 @@ fn line(report: &Report) -> String {
         "{verdict} {}: {} resolutions, {} views",
         report.name, report.resolutions, report.views
     )];
+    lines.extend(report.differences.first().cloned());
     if recorded > 0 {
         lines.push(format!(
             "note: {agreed} of {recorded} soft failures come out in the recorded order of arrival"
         ));
     }
-    lines.extend(report.differences.first().cloned());
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n     ") + "\n"
 }
