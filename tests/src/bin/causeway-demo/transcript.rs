@@ -203,10 +203,10 @@ async fn changes(alice: &Client, room: &str) -> Result<()> {
         .map(|(names, verb)| format!("{verb} {}", names.join(", ")))
         .collect();
         println!("     {} {}", text(entry, "by").unwrap_or("?"), what.join("; "));
-        println!(
-            "       held by {} in the graph of a.example",
-            shown(text(entry, "event_id"))
-        );
+        match text(entry, "event_id") {
+            Some(event) => println!("       held by {event} in the graph of a.example"),
+            None => println!("       by founding the group"),
+        }
     }
     Ok(())
 }
