@@ -222,7 +222,15 @@ async fn one(
         env.store.blob_put(blob).await?;
     }
     failpoint::hit("engine.before-commit");
-    let committed = env.store.commit(decision.batch(guard)).await?;
+    let committed = match env.store.commit(decision.batch(guard)).await {
+        Ok(committed) => committed,
+        Err(error) => {
+            // It may have been written all the same: senders and readers have to look, or what it holds waits until
+            // something else wakes them.
+            env.announce(&decision);
+            return Err(error.into());
+        }
+    };
     failpoint::hit("engine.after-commit");
     memory.guard = committed.guard;
     *kept = Some(memory);

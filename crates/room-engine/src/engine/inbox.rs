@@ -17,6 +17,8 @@ use crate::refusal::Refusal;
 
 /// Entries taken at once; those of one Matrix room go in order, rooms beside each other.
 const PAGE: usize = 100;
+/// How long at most between two looks at the inbox: what should have woken us and did not is found all the same.
+const LOOK: Duration = Duration::from_secs(10);
 /// After a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -26,6 +28,7 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
             Ok(0) => {
                 tokio::select! {
                     () = engine.env.inbox.notified() => {}
+                    () = tokio::time::sleep(LOOK) => {}
                     _ = stop.changed() => {}
                 }
                 continue;

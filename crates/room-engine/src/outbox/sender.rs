@@ -41,6 +41,8 @@ impl Default for SenderSettings {
 
 /// Entries of one room that go before the next room has its turn.
 const TURN: usize = 32;
+/// How long at most between two looks at the queue.
+const LOOK: Duration = Duration::from_secs(10);
 /// Failures in a row after which the destination itself is taken to be away, and left alone for a pause.
 const AWAY: u32 = 3;
 
@@ -122,14 +124,10 @@ impl Run {
                     Some(Instant::now() + self.settings.first_pause)
                 }
             };
-            let pause = async {
-                match until {
-                    Some(until) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
+            // Whatever should have woken us and did not is found all the same, if late.
+            let until = until.unwrap_or_else(|| Instant::now() + LOOK);
             tokio::select! {
-                () = pause => {}
+                () = tokio::time::sleep_until(until) => {}
                 () = self.wake.notified() => {}
                 _ = stop.changed() => {}
             }
