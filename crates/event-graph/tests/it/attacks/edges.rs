@@ -305,8 +305,24 @@ fn atk_13_a_given_state_is_no_better_than_its_events() {
     // nobody has.
     let mut world = World::new(RoomVersion::V12);
     let at = tip(&world);
-    let bad = world.event(&[at], "m.room.power_levels", Some(""), DAN, json!({"users": {DAN: 100}}), &[], 1);
-    let join = world.event(&[at], "m.room.member", Some(DAN), DAN, json!({"membership": "join"}), &[], 1);
+    let bad = world.event(
+        &[at],
+        "m.room.power_levels",
+        Some(""),
+        DAN,
+        json!({"users": {DAN: 100}}),
+        &[],
+        1,
+    );
+    let join = world.event(
+        &[at],
+        "m.room.member",
+        Some(DAN),
+        DAN,
+        json!({"membership": "join"}),
+        &[],
+        1,
+    );
     let mut graph = Graph::in_room(RoomVersion::V12, world.pdus[0].room_id());
     for pdu in &world.pdus {
         if pdu.event_id() != join {
@@ -314,7 +330,12 @@ fn atk_13_a_given_state_is_no_better_than_its_events() {
         }
     }
     assert!(rejected(&graph.verdict(bad).unwrap()).is_some());
-    let mut state: Vec<EventId> = world.pdus.iter().map(Pdu::event_id).filter(|id| *id != join).collect();
+    let mut state: Vec<EventId> = world
+        .pdus
+        .iter()
+        .map(Pdu::event_id)
+        .filter(|id| *id != join)
+        .collect();
     state.push(EventId::from_hash([3; 32]));
     let outcome = graph.admit_at_state(world.pdu(join).unwrap(), &state);
     assert!(outcome.verdict.is_accepted());
