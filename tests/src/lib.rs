@@ -45,3 +45,11 @@ impl<T> Context<T> for Option<T> {
 pub fn install_tls() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
+
+/// Where test data of outside origin lies. It is no part of the project and may be missing.
+pub fn shared_data() -> std::path::PathBuf {
+    std::env::var_os("CAUSEWAY_SHARED_DATA").map_or_else(
+        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data").into(),
+        Into::into,
+    )
+}

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 mod admin_link;
 mod check;
+mod content;
 mod graph;
 mod init;
 mod output;
@@ -48,6 +49,7 @@ enum Command {
     User(user::UserArgs),
     Room(room::RoomArgs),
     Store(store::StoreArgs),
+    Content(content::ContentArgs),
     Graph(graph::GraphArgs),
     Client(Box<ClientArgs>),
     #[command(hide = true)]
@@ -98,6 +100,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::User(args) => user::run(args, &config()?),
         Command::Room(args) => room::run(args, &config()?),
         Command::Store(args) => store::run(args, &config()?),
+        Command::Content(args) => content::run(args),
         Command::Graph(args) => {
             graph::run(args);
             Ok(())

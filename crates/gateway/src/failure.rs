@@ -39,6 +39,8 @@ pub enum Code {
     CheckFailed,
     /// Arguments that don't go together.
     Usage,
+    /// Octets or JSON that are no MIMI content.
+    Content,
     /// The command-line client could not do what it was asked.
     Client,
     /// A fault of the program.
@@ -47,7 +49,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ConfigMissing,
         Self::ConfigSyntax,
         Self::ConfigUnknownKey,
@@ -65,6 +67,7 @@ impl Code {
         Self::NotFound,
         Self::CheckFailed,
         Self::Usage,
+        Self::Content,
         Self::Client,
         Self::Internal,
     ];
@@ -89,6 +92,7 @@ impl Code {
             Self::NotFound => "not-found",
             Self::CheckFailed => "check-failed",
             Self::Usage => "usage",
+            Self::Content => "content",
             Self::Client => "client",
             Self::Internal => "internal",
         }
@@ -108,7 +112,7 @@ impl Code {
             Self::Listen | Self::Admin => 6,
             Self::CheckFailed => 7,
             Self::Exists | Self::NotFound => 8,
-            Self::Client | Self::Internal => 1,
+            Self::Content | Self::Client | Self::Internal => 1,
         }
     }
 }

@@ -9,5 +9,6 @@
 )]
 
 mod appservice;
+mod content;
 mod kill;
 mod support;
