@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::command::{Command, HomeserverCommand, Reply, RequestContext, RoomCommand, UserCommand};
 use crate::decision::Decision;
 use crate::homeserver::InboundEvent;
+use crate::migrate::migrate;
 use crate::outbox::{Destination, DestinationRecord};
 use crate::owner::{Owner, UriKey};
 use crate::records::{OutboxRecord, outbox_key};
@@ -195,6 +196,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         // A store that can't be read should fail here and not at the first request.
         store.get(Space::Cursor, b"probe").await?;
+        migrate(store.as_ref()).await?;
         let env = Arc::new(Env {
             config,
             keys,

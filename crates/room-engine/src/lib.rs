@@ -9,6 +9,7 @@ mod command;
 mod decision;
 mod engine;
 mod homeserver;
+mod migrate;
 pub mod outbox;
 mod owner;
 mod records;

@@ -14,35 +14,51 @@ use crate::carrier::{Octets, Payload, Sha256Hash, SubmissionState};
 use crate::outbox::Destination;
 use crate::owner::{UriKey, half_sha256};
 
-/// A room, whole but for its group snapshot (space `Room`, key: [`UriKey`]).
+/// The version of [`RoomRecord`].
+pub(crate) const ROOM_VERSION: u8 = 2;
+
+/// A room as far as it rarely changes (space `Room`, key: [`UriKey`]). What every entry moves is in its
+/// [`RoomHead`], so that a message costs the same in a room of two and of two thousand.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RoomRecord {
+    /// [`ROOM_VERSION`]. Version 1 held head and participants as well: see `migrate`.
     pub(crate) v: u8,
     pub(crate) room: MimiUri,
     pub(crate) name: Option<String>,
     /// Unknown at a follower until the first message or commit: a Welcome hides it.
     pub(crate) group_id: Option<Octets>,
-    pub(crate) epoch: u64,
     pub(crate) created_at: u64,
     pub(crate) graph: GraphRecord,
-    pub(crate) log: LogRecord,
-    pub(crate) feed_next: u64,
-    pub(crate) outbox_next: BTreeMap<String, u64>,
     pub(crate) portal: PortalState,
-    /// At the hub: participants with their roles, the effective view.
-    pub(crate) participants: Vec<(MimiUri, u32)>,
-    /// Users of this provider who take part.
-    pub(crate) local_users: BTreeSet<MimiUri>,
-    /// At a follower: users whose leave the hub accepted; gone with the next commit.
-    pub(crate) leaving: BTreeSet<MimiUri>,
-    pub(crate) snapshot: Option<SnapshotPlace>,
 }
 
-/// The room's event graph as its writer needs it.
+/// The room's event graph, as it was founded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct GraphRecord {
     pub(crate) room_id: String,
     pub(crate) room_version: String,
+    /// Auth events that the node's own events cite.
+    pub(crate) create: String,
+    pub(crate) power_levels: String,
+    pub(crate) member: String,
+}
+
+/// How far a room has come (space `RoomHead`, key: [`UriKey`]): written with each batch of the room.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct RoomHead {
+    pub(crate) epoch: u64,
+    pub(crate) graph: GraphHead,
+    pub(crate) log: LogRecord,
+    pub(crate) feed_next: u64,
+    /// By destination: one entry for each provider that takes part, and the homeserver.
+    pub(crate) outbox_next: BTreeMap<String, u64>,
+    /// The hub's group.
+    pub(crate) snapshot: Option<SnapshotPlace>,
+}
+
+/// The end of the room's event graph.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct GraphHead {
     /// Forward extremities.
     pub(crate) heads: Vec<String>,
     pub(crate) depth: u64,
@@ -50,10 +66,6 @@ pub(crate) struct GraphRecord {
     pub(crate) newest_ts: u64,
     /// Events so far.
     pub(crate) events: u64,
-    /// Auth events that the node's own events cite.
-    pub(crate) create: String,
-    pub(crate) power_levels: String,
-    pub(crate) member: String,
 }
 
 /// The end of the handshake log.
@@ -62,6 +74,37 @@ pub(crate) struct LogRecord {
     pub(crate) term: u64,
     pub(crate) seq: u64,
     pub(crate) prev: Option<String>,
+}
+
+/// Somebody in a room (space `Participant`, key: room, user). Whoever is nothing any more has no record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ParticipantRecord {
+    pub(crate) user: MimiUri,
+    /// At the hub: the role in the effective view. 0 at a follower, which can't know.
+    #[serde(default)]
+    pub(crate) role: u32,
+    /// A user of this provider to whom the feed is open.
+    #[serde(default)]
+    pub(crate) here: bool,
+    /// At a follower: the hub accepted that the user leaves; gone with the next commit.
+    #[serde(default)]
+    pub(crate) leaving: bool,
+}
+
+impl ParticipantRecord {
+    pub(crate) fn new(user: &MimiUri) -> Self {
+        Self {
+            user: user.clone(),
+            role: 0,
+            here: false,
+            leaving: false,
+        }
+    }
+
+    /// Whether there is anything to remember.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.role == 0 && !self.here && !self.leaving
+    }
 }
 
 /// The room's portal on the homeserver.
@@ -190,6 +233,10 @@ pub(crate) fn key(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
+pub(crate) fn participant_key(room: UriKey, user: &MimiUri) -> Vec<u8> {
+    key(&[&room.0, &UriKey::of(user).0])
+}
+
 pub(crate) fn feed_key(room: UriKey, pos: u64) -> Vec<u8> {
     key(&[&room.0, &pos.to_be_bytes()])
 }
@@ -209,6 +256,16 @@ pub(crate) fn outcome_key(owner: UriKey, who: &str, request: &[u8]) -> Vec<u8> {
 
 pub(crate) fn notify_seen_key(room: UriKey, hub: &str, body: &[u8]) -> Vec<u8> {
     outcome_key(room, hub, body)
+}
+
+/// A device (space `Device` and others).
+pub(crate) fn device_key(user: &MimiUri, client: &MimiUri) -> Vec<u8> {
+    key(&[&UriKey::of(user).0, &UriKey::of(client).0])
+}
+
+/// A session, found by its device (space `DeviceSession`, key: user, client, SHA-256 of the token; no value).
+pub(crate) fn device_session_key(device_key: &[u8], session: &[u8]) -> Vec<u8> {
+    key(&[device_key, session])
 }
 
 /// A KeyPackage of a local client.

@@ -4,13 +4,14 @@
 //! entries, in one batch.
 
 use mimi_wire::uri::MimiUri;
-use store::Space;
+use std::collections::BTreeMap;
+use store::{Scan, Space, StoreError};
 
 use crate::command::{RequestContext, RoomCommand};
 use crate::decision::Decision;
 use crate::engine::Env;
 use crate::owner::UriKey;
-use crate::records::{RoomRecord, SnapshotPlace, read};
+use crate::records::{ParticipantRecord, RoomHead, RoomRecord, SnapshotPlace, parse, read};
 use crate::refusal::Refusal;
 
 mod claims;
@@ -26,16 +27,53 @@ mod update;
 /// What the room's worker keeps in memory.
 pub(crate) struct RoomState {
     uri: MimiUri,
-    record: Option<RoomRecord>,
+    records: Option<Records>,
     /// The group, where this provider is the hub.
     group: Option<delivery_service::Group>,
+}
+
+/// A room's records, as the store has them.
+pub(crate) struct Records {
+    pub(crate) room: RoomRecord,
+    pub(crate) head: RoomHead,
+    pub(crate) participants: BTreeMap<MimiUri, ParticipantRecord>,
+}
+
+impl Records {
+    /// All records of a room; none if there is no such room.
+    pub(crate) async fn load(env: &Env, id: UriKey) -> Result<Option<Self>, StoreError> {
+        let store = env.store.as_ref();
+        let Some(room) = read::<RoomRecord>(store, Space::Room, &id.0).await? else {
+            return Ok(None);
+        };
+        let head = read(store, Space::RoomHead, &id.0)
+            .await?
+            .ok_or_else(|| StoreError::Corrupt {
+                space: Some(Space::RoomHead),
+                key: id.0.to_vec(),
+                why: "the room is there and its head is gone".to_owned(),
+            })?;
+        let mut participants = BTreeMap::new();
+        for (key, value) in store.scan(Scan::prefix(Space::Participant, id.0)).await? {
+            let participant: ParticipantRecord = parse(Space::Participant, &key, &value)?;
+            participants.insert(participant.user.clone(), participant);
+        }
+        Ok(Some(Self {
+            room,
+            head,
+            participants,
+        }))
+    }
 }
 
 impl RoomState {
     pub(crate) async fn load(env: &Env, uri: &MimiUri) -> Result<Self, Refusal> {
         let id = UriKey::of(uri);
-        let record: Option<RoomRecord> = read(env.store.as_ref(), Space::Room, &id.0).await?;
-        let snapshot = match record.as_ref().and_then(|record| record.snapshot.as_ref()) {
+        let records = Records::load(env, id).await?;
+        let place = records
+            .as_ref()
+            .and_then(|records| records.head.snapshot.as_ref());
+        let snapshot = match place {
             None => None,
             Some(SnapshotPlace::Inline) => env.store.get(Space::Snapshot, &id.0).await?,
             Some(SnapshotPlace::Blob(hash)) => Some(env.blob(hash).await?),
@@ -46,7 +84,7 @@ impl RoomState {
         };
         Ok(Self {
             uri: uri.clone(),
-            record,
+            records,
             group,
         })
     }
@@ -84,15 +122,20 @@ impl RoomState {
 
     /// Whether there is no such room.
     pub(crate) fn is_vacant(&self) -> bool {
-        self.record.is_none()
+        self.records.is_none()
     }
 
     fn id(&self) -> UriKey {
         UriKey::of(&self.uri)
     }
 
-    fn known(&self) -> Result<&RoomRecord, Refusal> {
-        self.record.as_ref().ok_or(Refusal::Unknown { what: "room" })
+    fn known(&self) -> Result<&Records, Refusal> {
+        self.records.as_ref().ok_or(Refusal::Unknown { what: "room" })
+    }
+
+    /// Takes over what a decision changed.
+    fn take(&mut self, changes: scribe::Changes) {
+        self.records = changes.onto(self.records.take());
     }
 
     fn hub_group(&self) -> Result<&delivery_service::Group, Refusal> {

@@ -21,7 +21,10 @@ use crate::command::{ClientActor, InboxKey, Reply, UserCommand};
 use crate::decision::Decision;
 use crate::engine::Env;
 use crate::owner::UriKey;
-use crate::records::{KeyPackageRefRecord, OutcomeRecord, key, local_ref_key, outcome_key, parse, read};
+use crate::records::{
+    KeyPackageRefRecord, OutcomeRecord, device_key, device_session_key, key, local_ref_key, outcome_key,
+    parse, read,
+};
 use crate::refusal::Refusal;
 use crate::views::{Device, KeyPackageStock, Session};
 
@@ -137,11 +140,7 @@ impl UserState {
                 self.sign_in_matrix(now, client)
             }
             UserCommand::Confirm { nonce, from_portal } => self.confirm(now, nonce, *from_portal),
-            UserCommand::SignOut { session } => {
-                let mut decision = Decision::reply(Reply::Done);
-                decision.delete(Space::Session, session.to_vec());
-                Ok(decision)
-            }
+            UserCommand::SignOut { session } => self.sign_out(env, session).await,
             UserCommand::Devices => Ok(Decision::reply(Reply::Devices(
                 self.devices
                     .values()
@@ -189,7 +188,7 @@ impl UserState {
     }
 
     fn device_key(&self, client: &MimiUri) -> Vec<u8> {
-        key(&[&self.id().0, &UriKey::of(client).0])
+        device_key(&self.user, client)
     }
 
     fn add_account(&mut self, now: u64, token_hash: [u8; 32]) -> Result<Decision, Refusal> {
@@ -240,7 +239,10 @@ impl UserState {
             token: token.clone(),
             who,
         }));
-        decision.put(Space::Session, session_key(&token).to_vec(), &record)?;
+        let session = session_key(&token);
+        decision.put(Space::Session, session.to_vec(), &record)?;
+        let place = device_session_key(&self.device_key(&client), &session);
+        decision.put_bytes(Space::DeviceSession, place, Vec::new());
         if !self.devices.contains_key(&client) {
             let device = DeviceRecord {
                 client: client.clone(),
@@ -305,6 +307,17 @@ impl UserState {
         Ok(decision)
     }
 
+    async fn sign_out(&self, env: &Env, session: &[u8; 32]) -> Result<Decision, Refusal> {
+        let mut decision = Decision::reply(Reply::Done);
+        let known: Option<SessionRecord> = read(env.store.as_ref(), Space::Session, session).await?;
+        if let Some(known) = known {
+            decision.delete(Space::Session, session.to_vec());
+            let place = device_session_key(&self.device_key(&known.client), session);
+            decision.delete(Space::DeviceSession, place);
+        }
+        Ok(decision)
+    }
+
     async fn remove_device(&mut self, env: &Env, client: &MimiUri) -> Result<Decision, Refusal> {
         if !self.devices.contains_key(client) {
             return Err(Refusal::Unknown { what: "device" });
@@ -327,12 +340,15 @@ impl UserState {
         for stocked in self.stock.remove(client).unwrap_or_default() {
             decision.delete(Space::KeyPackage, stocked.key);
         }
-        // Sessions are found by token; they are few, and this is rare.
-        for (key, value) in env.store.scan(Scan::all(Space::Session)).await? {
-            let session: SessionRecord = parse(Space::Session, &key, &value)?;
-            if session.client == *client {
-                decision.delete(Space::Session, key.to_vec());
-            }
+        let device = self.device_key(client);
+        for (key, _) in env
+            .store
+            .scan(Scan::prefix(Space::DeviceSession, &device))
+            .await?
+        {
+            let session = key.strip_prefix(device.as_slice()).unwrap_or_default();
+            decision.delete(Space::Session, session.to_vec());
+            decision.delete(Space::DeviceSession, key.to_vec());
         }
         Ok(())
     }

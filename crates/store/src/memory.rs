@@ -182,7 +182,7 @@ impl Store for MemoryStore {
         let state = self.read();
         Ok(Stats {
             engine: "memory",
-            format: 1,
+            format: crate::SledStore::FORMAT,
             commit: state.commit,
             spaces: count(&state.records),
             blobs: state.blobs.len() as u64,

@@ -93,6 +93,12 @@ spaces! {
     Evidence = 27, "evidence";
     /// What could not be delivered or worked off, with the reason, for the operator.
     DeadLetter = 28, "dead_letter";
+    /// How far each room has come: what every entry of it moves.
+    RoomHead = 37, "room_head";
+    /// Who takes part in a room, a record each: room and user.
+    Participant = 38, "participant";
+    /// The sessions of each device.
+    DeviceSession = 39, "device_session";
 }
 
 impl Space {

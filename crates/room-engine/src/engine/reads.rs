@@ -9,6 +9,7 @@ use crate::carrier::Sha256Hash;
 use crate::outbox::{Destination, DestinationRecord};
 use crate::owner::UriKey;
 use crate::records::{AccessRecord, OutboxRecord, PortalState, RoomRecord, access_key, parse, read};
+use crate::room::Records;
 use crate::user::AccountRecord;
 use crate::views::{AccountView, QueueView, RoomView, UserRoom};
 
@@ -30,39 +31,43 @@ impl Env {
             })
     }
 
-    pub(crate) fn view(&self, record: &RoomRecord) -> RoomView {
+    pub(crate) fn view(&self, records: &Records) -> RoomView {
+        let Records {
+            room: record,
+            head,
+            participants,
+        } = records;
         let is_hub = record.room.domain() == self.config.provider;
-        let participants = if is_hub {
-            record
-                .participants
-                .iter()
-                .map(|(user, role)| (user.clone(), Some(*role)))
-                .collect()
-        } else {
-            record
-                .local_users
-                .iter()
-                .map(|user| (user.clone(), None))
-                .collect()
-        };
+        // A follower knows its own users only, and no roles.
+        let participants = participants
+            .values()
+            .filter(|participant| {
+                if is_hub {
+                    participant.role != 0
+                } else {
+                    participant.here
+                }
+            })
+            .map(|participant| (participant.user.clone(), is_hub.then_some(participant.role)))
+            .collect();
         RoomView {
             room: record.room.clone(),
             hub: record.room.domain(),
             is_hub,
             name: record.name.clone(),
             group_id: record.group_id.as_ref().map(|id| id.0.clone()),
-            epoch: record.epoch,
+            epoch: head.epoch,
             graph: record.graph.room_id.clone(),
             room_version: record.graph.room_version.clone(),
-            events: record.graph.events,
-            heads: record.graph.heads.clone(),
-            log_entries: record.log.seq,
+            events: head.graph.events,
+            heads: head.graph.heads.clone(),
+            log_entries: head.log.seq,
             portal: match &record.portal {
                 PortalState::Linked { room_id } => Some(room_id.clone()),
                 PortalState::None | PortalState::Wanted => None,
             },
             participants,
-            feed_next: record.feed_next,
+            feed_next: head.feed_next,
         }
     }
 }
@@ -70,20 +75,24 @@ impl Env {
 impl Engine {
     /// Every room of this provider.
     pub async fn rooms(&self) -> Result<Vec<RoomView>, EngineError> {
-        let mut rooms = Vec::new();
+        let mut ids = Vec::new();
         self.each(Space::Room, b"", |key, value| {
-            rooms.push(self.env.view(&parse(Space::Room, key, value)?));
+            let record: RoomRecord = parse(Space::Room, key, value)?;
+            ids.push(record.room);
             Ok(())
         })
         .await?;
+        let mut rooms = Vec::with_capacity(ids.len());
+        for room in &ids {
+            rooms.extend(self.room(room).await?);
+        }
         Ok(rooms)
     }
 
     /// One room.
     pub async fn room(&self, room: &MimiUri) -> Result<Option<RoomView>, EngineError> {
-        let record: Option<RoomRecord> =
-            read(self.env.store.as_ref(), Space::Room, &UriKey::of(room).0).await?;
-        Ok(record.map(|record| self.env.view(&record)))
+        let records = Records::load(&self.env, UriKey::of(room)).await?;
+        Ok(records.map(|records| self.env.view(&records)))
     }
 
     /// The rooms a user has ever been in, with what it may read.

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use store::Space;
 
 use super::RoomState;
-use super::create::new_record;
 use super::message::Origin;
 use super::scribe::{Entry, Scribe};
 use crate::carrier::{self, Decimal, HandshakeKind, Octets};
@@ -41,10 +40,10 @@ impl RoomState {
         let messages = FanoutMessage::decode_all(body).map_err(|e| Refusal::malformed("notify body", e))?;
         let welcomes = welcomed_clients(env, &messages).await?;
         let access = self.access_of_leaving_here(env).await?;
-        let mut scribe = match &self.record {
-            Some(record) => Scribe::new(env, ctx, record.clone()),
+        let mut scribe = match &self.records {
+            Some(records) => Scribe::new(env, ctx, records),
             None if welcomes.values().any(|clients| !clients.is_empty()) => {
-                self.first_seen(env, ctx, None)?
+                Scribe::found(env, ctx, &self.uri, None, None)?
             }
             None => return Err(Refusal::Unknown { what: "room" }),
         };
@@ -78,30 +77,21 @@ impl RoomState {
         }
         let now = env.clock.now_ms();
         scribe.decision.put(Space::NotifySeen, seen, &now)?;
-        let (decision, record) = scribe.finish(Reply::Done)?;
-        self.record = Some(record);
+        let (decision, changes) = scribe.finish(Reply::Done)?;
+        self.take(changes);
         Ok(decision)
-    }
-
-    /// A room that this provider has not seen before, with a graph of its own.
-    fn first_seen<'a>(
-        &self,
-        env: &'a Env,
-        ctx: &'a RequestContext,
-        group_id: Option<Vec<u8>>,
-    ) -> Result<Scribe<'a>, Refusal> {
-        let new = new_record(env, &self.uri, group_id, None)?;
-        let mut scribe = Scribe::new(env, ctx, new.record);
-        for event in &new.events {
-            scribe.pdu(event)?;
-        }
-        scribe.write_room_state()?;
-        Ok(scribe)
     }
 
     async fn access_of_leaving_here(&self, env: &Env) -> Result<BTreeMap<MimiUri, AccessRecord>, Refusal> {
         let mut access = BTreeMap::new();
-        for user in self.record.iter().flat_map(|record| record.leaving.iter()) {
+        let participants = self
+            .records
+            .iter()
+            .flat_map(|records| records.participants.values());
+        for user in participants
+            .filter(|user| user.leaving)
+            .map(|leaving| &leaving.user)
+        {
             let place = access_key(user, self.id());
             if let Some(record) = read(env.store.as_ref(), Space::FeedAccess, &place).await? {
                 access.insert(user.clone(), record);
@@ -126,29 +116,30 @@ impl RoomState {
         let leaves =
             matches!(bundle.body(), BundleBody::Proposal { .. }) && bundle.messages().any(is_self_remove);
         let known = self
-            .record
+            .records
             .as_ref()
-            .is_some_and(|record| record.local_users.contains(&who.user));
+            .and_then(|records| records.participants.get(&who.user))
+            .is_some_and(|user| user.here);
         let changes = (joins && !known) || (leaves && known);
         if !changes {
             return Ok(Decision::reply(Reply::Done));
         }
-        let mut scribe = if let Some(record) = &self.record {
-            Scribe::new(env, ctx, record.clone())
+        let mut scribe = if let Some(records) = &self.records {
+            Scribe::new(env, ctx, records)
         } else {
             let group_id = message.group_id().map(|id| id.as_bytes().to_vec());
-            self.first_seen(env, ctx, group_id)?
+            Scribe::found(env, ctx, &self.uri, group_id, None)?
         };
         if joins {
-            let first = scribe.record.feed_next.saturating_sub(OVERLAP).max(1);
+            let first = scribe.head.feed_next.saturating_sub(OVERLAP).max(1);
             scribe.admit(&who.user, first)?;
             scribe.want_portal(&who.user)?;
         }
         if leaves {
-            scribe.record.leaving.insert(who.user.clone());
+            scribe.participant_mut(&who.user).leaving = true;
         }
-        let (decision, record) = scribe.finish(Reply::Done)?;
-        self.record = Some(record);
+        let (decision, changes) = scribe.finish(Reply::Done)?;
+        self.take(changes);
         Ok(decision)
     }
 }
@@ -159,13 +150,13 @@ impl Scribe<'_> {
         let Some(group_id) = message.group_id() else {
             return Ok(());
         };
-        match &self.record.group_id {
+        match &self.room.group_id {
             Some(known) if known.0 != group_id.as_bytes() => {
                 Err(Refusal::malformed("notify body", "a message of another group"))
             }
             Some(_) => Ok(()),
             None => {
-                self.record.group_id = Some(Octets(group_id.as_bytes().to_vec()));
+                self.room.to_mut().group_id = Some(Octets(group_id.as_bytes().to_vec()));
                 self.write_room_state()
             }
         }
@@ -175,9 +166,9 @@ impl Scribe<'_> {
         self.learn_group(message)?;
         let content = carrier::Message {
             v: 1,
-            group_id: self.record.group_id.clone().unwrap_or_default(),
+            group_id: self.room.group_id.clone().unwrap_or_default(),
             epoch: Decimal(message.epoch().map_or(0, |epoch| epoch.0)),
-            after: self.record.log.prev.clone(),
+            after: self.head.log.prev.clone(),
             accepted_at: self.accepted_at(),
             frank,
             payload: self.decision.payload(message.as_bytes()),
@@ -206,9 +197,9 @@ impl Scribe<'_> {
         }
         let event_id = self.handshake(&entry)?;
         let pos = self.feed(Some(&event_id), Audience::All, FeedKind::Commit)?;
-        self.record.epoch = self.record.epoch.max(epoch.saturating_add(1));
+        self.head.epoch = self.head.epoch.max(epoch.saturating_add(1));
         // The hub takes no commit that leaves out an accepted leave, so those who were leaving are gone now.
-        for user in std::mem::take(&mut self.record.leaving) {
+        for user in self.leaving() {
             self.dismiss(&user, access.get(&user).cloned(), pos.saturating_add(1))?;
             self.leave_portal(&user)?;
         }
@@ -225,19 +216,19 @@ impl Scribe<'_> {
         if users.is_empty() {
             // For nobody here: taken, so that the hub doesn't try for ever, and not kept.
             metrics::counter!("causeway_welcomes_unknown_total").increment(1);
-            tracing::warn!(room = %self.record.room.as_str(), "a Welcome for no KeyPackage of this provider");
+            tracing::warn!(room = %self.room.room.as_str(), "a Welcome for no KeyPackage of this provider");
             return Ok(());
         }
         let mut entry = Entry::new(
             HandshakeKind::Welcome,
-            self.record.epoch,
+            self.head.epoch,
             message.as_bytes().to_vec(),
         );
         entry.ratchet_tree = Some(tree.to_bytes());
         let event_id = self.handshake(&entry)?;
         let pos = self.feed(Some(&event_id), Audience::Users(users.clone()), FeedKind::Welcome)?;
         for user in users {
-            if !self.record.local_users.contains(&user) {
+            if !self.is_here(&user) {
                 self.admit(&user, pos)?;
                 self.want_portal(&user)?;
             }

@@ -9,7 +9,7 @@ use std::str::FromStr as _;
 
 use crate::carrier;
 use crate::engine::Env;
-use crate::records::GraphRecord;
+use crate::records::{GraphHead, GraphRecord};
 use crate::refusal::Refusal;
 
 /// Version of the graphs made here.
@@ -20,6 +20,8 @@ const NODE_LEVEL: u32 = 100;
 /// A new graph and its first events, in order.
 pub(super) struct NewGraph {
     pub(super) record: GraphRecord,
+    /// Before its events are written: they are not counted yet.
+    pub(super) head: GraphHead,
     pub(super) events: Vec<Pdu>,
 }
 
@@ -96,19 +98,22 @@ pub(super) fn found(env: &Env, about: &Value, now: u64) -> Result<NewGraph, Refu
         json!({ "history_visibility": "shared" }),
         now,
     )?;
-    let record = GraphRecord {
-        room_id,
-        room_version: VERSION.as_str().to_owned(),
+    let head = GraphHead {
         heads: vec![visibility.event_id().to_string()],
         depth: visibility.depth(),
         newest_ts: now,
         events: 0,
+    };
+    let record = GraphRecord {
+        room_id,
+        room_version: VERSION.as_str().to_owned(),
         create: create.event_id().to_string(),
         power_levels: power_levels.event_id().to_string(),
         member: member.event_id().to_string(),
     };
     Ok(NewGraph {
         record,
+        head,
         events: vec![create, member, power_levels, rules, visibility],
     })
 }
@@ -147,19 +152,20 @@ impl Step<'_> {
 /// Makes the next event on top of the graph's heads and moves them.
 pub(super) fn append(
     env: &Env,
-    graph: &mut GraphRecord,
+    graph: &GraphRecord,
+    head: &mut GraphHead,
     event_type: &str,
     state_key: Option<&str>,
     content: Value,
     at: u64,
 ) -> Result<Pdu, Refusal> {
     let version = RoomVersion::from_str(&graph.room_version).map_err(Refusal::internal)?;
-    let heads = graph
+    let heads = head
         .heads
         .iter()
         .map(|id| event_id(id))
         .collect::<Result<Vec<_>, _>>()?;
-    let depth = graph.depth.saturating_add(1);
+    let depth = head.depth.saturating_add(1);
     let pdu = Draft {
         room_id: Some(graph.room_id.clone()),
         event_type: event_type.to_owned(),
@@ -173,9 +179,9 @@ pub(super) fn append(
     }
     .sign(&env.keys.node, version)
     .map_err(Refusal::internal)?;
-    graph.heads = vec![pdu.event_id().to_string()];
-    graph.depth = depth;
-    graph.newest_ts = graph.newest_ts.max(at);
+    head.heads = vec![pdu.event_id().to_string()];
+    head.depth = depth;
+    head.newest_ts = head.newest_ts.max(at);
     Ok(pdu)
 }
 

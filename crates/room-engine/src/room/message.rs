@@ -39,7 +39,7 @@ impl RoomState {
         }
         let request = SubmitMessageRequest::from_bytes(octets)
             .map_err(|e| Refusal::malformed("SubmitMessageRequest", e))?;
-        let mut scribe = Scribe::new(env, ctx, self.known()?.clone());
+        let mut scribe = Scribe::new(env, ctx, self.known()?);
         let accepted = match self.accept(&mut scribe, peer, &request, Origin::Elsewhere)? {
             Ok(accepted) => accepted,
             Err(refusal) => {
@@ -56,8 +56,8 @@ impl RoomState {
             response: Octets(response.to_bytes()),
         };
         scribe.decision.put(Space::Outcome, remembered, &outcome)?;
-        let (decision, record) = scribe.finish(Reply::Message(response))?;
-        self.record = Some(record);
+        let (decision, changes) = scribe.finish(Reply::Message(response))?;
+        self.take(changes);
         Ok(decision)
     }
 
@@ -90,7 +90,7 @@ impl RoomState {
             v: 1,
             group_id: Octets(group.group_id().as_bytes().to_vec()),
             epoch: Decimal(group.epoch().0),
-            after: scribe.record.log.prev.clone(),
+            after: scribe.head.log.prev.clone(),
             accepted_at: scribe.accepted_at(),
             frank: frank.as_ref().map(|frank| Octets(frank.to_bytes())),
             payload: scribe.decision.payload(message.as_bytes()),

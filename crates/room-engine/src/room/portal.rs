@@ -22,21 +22,21 @@ impl RoomState {
         ctx: &RequestContext,
         portal: &str,
     ) -> Result<Decision, Refusal> {
-        let record = self.known()?;
-        match &record.portal {
+        let records = self.known()?;
+        match &records.room.portal {
             PortalState::Linked { room_id } if room_id == portal => return Ok(Decision::reply(Reply::Done)),
             PortalState::Linked { .. } => return Err(Refusal::Conflict { what: "the portal" }),
             PortalState::None | PortalState::Wanted => {}
         }
-        let mut scribe = Scribe::new(env, ctx, record.clone());
-        scribe.record.portal = PortalState::Linked {
+        let mut scribe = Scribe::new(env, ctx, records);
+        scribe.room.to_mut().portal = PortalState::Linked {
             room_id: portal.to_owned(),
         };
         scribe
             .decision
             .put(Space::Portal, portal.as_bytes().to_vec(), &self.uri)?;
-        let (decision, record) = scribe.finish(Reply::Done)?;
-        self.record = Some(record);
+        let (decision, changes) = scribe.finish(Reply::Done)?;
+        self.take(changes);
         Ok(decision)
     }
 }
@@ -47,11 +47,11 @@ impl Scribe<'_> {
         let Some(user) = self.matrix_user(user) else {
             return Ok(());
         };
-        let body = if self.record.portal == PortalState::None {
-            self.record.portal = PortalState::Wanted;
+        let body = if self.room.portal == PortalState::None {
+            self.room.to_mut().portal = PortalState::Wanted;
             let info = serde_json::to_value(self.room_content()).map_err(Refusal::internal)?;
             OutboxBody::PortalCreate {
-                name: self.record.name.clone(),
+                name: self.room.name.clone(),
                 invite: vec![user],
                 info,
             }
@@ -64,7 +64,7 @@ impl Scribe<'_> {
     /// Takes a local user out of the portal.
     pub(super) fn leave_portal(&mut self, user: &MimiUri) -> Result<(), Refusal> {
         match self.matrix_user(user) {
-            Some(user) if self.record.portal != PortalState::None => {
+            Some(user) if self.room.portal != PortalState::None => {
                 let body = OutboxBody::PortalRemove {
                     user,
                     reason: Some("no longer a participant".to_owned()),
@@ -83,10 +83,10 @@ impl Scribe<'_> {
         content: &impl Serialize,
         distinct: &str,
     ) -> Result<(), Refusal> {
-        if self.record.portal == PortalState::None {
+        if self.room.portal == PortalState::None {
             return Ok(());
         }
-        let name = format!("{} {event_type} {distinct}", self.record.room.as_str());
+        let name = format!("{} {event_type} {distinct}", self.room.room.as_str());
         let body = OutboxBody::PortalSend {
             txn_id: hex::encode(Sha256::digest(name.as_bytes())),
             event_type: event_type.to_owned(),

@@ -1,15 +1,17 @@
-//! The scribe: writes what a room decided, on a copy of its record.
+//! The scribe: writes what a room decided.
 //!
-//! A decision that fails half-way leaves the record in memory as it was; [`Scribe::finish`] hands the new one over.
+//! It works on a copy of the room's head and on copies of what else changes, so that a decision that fails half-way
+//! leaves what is in memory as it was. [`Scribe::finish`] hands the changes over.
 
 use bytes::Bytes;
 use event_graph::Pdu;
 use mimi_wire::uri::{Domain, MimiUri};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use store::Space;
 
-use super::graph;
+use super::{Records, graph};
 use crate::carrier::{self, Decimal, Handshake, HandshakeKind, Octets, Payload, SubmissionState};
 use crate::command::{Reply, RequestContext};
 use crate::decision::Decision;
@@ -17,8 +19,8 @@ use crate::engine::Env;
 use crate::outbox::{Destination, OutboxBody};
 use crate::owner::UriKey;
 use crate::records::{
-    AccessRecord, Audience, FeedKind, FeedRecord, OutboxRecord, RoomRecord, SnapshotPlace, access_key,
-    feed_key, key,
+    AccessRecord, Audience, FeedKind, FeedRecord, OutboxRecord, ParticipantRecord, RoomHead, RoomRecord,
+    SnapshotPlace, access_key, feed_key, key, participant_key,
 };
 use crate::refusal::Refusal;
 
@@ -28,10 +30,43 @@ const INLINE_SNAPSHOT: usize = 60 * 1024;
 pub(super) struct Scribe<'a> {
     pub(super) env: &'a Env,
     ctx: &'a RequestContext,
-    pub(super) record: RoomRecord,
+    /// Nothing for a room that is new.
+    before: Option<&'a Records>,
+    pub(super) room: Cow<'a, RoomRecord>,
+    pub(super) head: RoomHead,
+    /// Those who change.
+    participants: BTreeMap<MimiUri, ParticipantRecord>,
     pub(super) decision: Decision,
     /// Acceptance time of what is being written: never earlier than anything before it.
     pub(super) at: u64,
+}
+
+/// What a decision changes of a room's records.
+pub(super) struct Changes {
+    room: Option<RoomRecord>,
+    head: RoomHead,
+    participants: BTreeMap<MimiUri, ParticipantRecord>,
+}
+
+impl Changes {
+    /// The records with the changes in them.
+    pub(super) fn onto(self, before: Option<Records>) -> Option<Records> {
+        let (known, mut participants) = before.map_or((None, BTreeMap::new()), |before| {
+            (Some(before.room), before.participants)
+        });
+        for (user, participant) in self.participants {
+            if participant.is_nothing() {
+                participants.remove(&user);
+            } else {
+                participants.insert(user, participant);
+            }
+        }
+        Some(Records {
+            room: self.room.or(known)?,
+            head: self.head,
+            participants,
+        })
+    }
 }
 
 /// What goes into a handshake entry besides the log's own fields.
@@ -60,26 +95,85 @@ impl Entry {
 }
 
 impl<'a> Scribe<'a> {
-    pub(super) fn new(env: &'a Env, ctx: &'a RequestContext, record: RoomRecord) -> Self {
-        let at = env.clock.now_ms().max(record.graph.newest_ts);
+    /// Writes on in a room.
+    pub(super) fn new(env: &'a Env, ctx: &'a RequestContext, records: &'a Records) -> Self {
+        Self::with(
+            env,
+            ctx,
+            Some(records),
+            Cow::Borrowed(&records.room),
+            records.head.clone(),
+        )
+    }
+
+    /// Begins a room.
+    pub(super) fn on_nothing(
+        env: &'a Env,
+        ctx: &'a RequestContext,
+        room: RoomRecord,
+        head: RoomHead,
+    ) -> Self {
+        Self::with(env, ctx, None, Cow::Owned(room), head)
+    }
+
+    fn with(
+        env: &'a Env,
+        ctx: &'a RequestContext,
+        before: Option<&'a Records>,
+        room: Cow<'a, RoomRecord>,
+        head: RoomHead,
+    ) -> Self {
+        let at = env.clock.now_ms().max(head.graph.newest_ts);
         Self {
             env,
             ctx,
-            record,
+            before,
+            room,
+            head,
+            participants: BTreeMap::new(),
             decision: Decision::reply(Reply::Done),
             at,
         }
     }
 
-    fn id(&self) -> UriKey {
-        UriKey::of(&self.record.room)
+    pub(super) fn id(&self) -> UriKey {
+        UriKey::of(&self.room.room)
+    }
+
+    fn participant(&self, user: &MimiUri) -> Option<&ParticipantRecord> {
+        let before = || self.before.and_then(|before| before.participants.get(user));
+        self.participants.get(user).or_else(before)
+    }
+
+    /// Whether the feed is open to a user of this provider.
+    pub(super) fn is_here(&self, user: &MimiUri) -> bool {
+        self.participant(user).is_some_and(|participant| participant.here)
+    }
+
+    /// Users whose leave the hub has accepted.
+    pub(super) fn leaving(&self) -> BTreeSet<MimiUri> {
+        let before = self.before.iter().flat_map(|before| before.participants.values());
+        before
+            .chain(self.participants.values())
+            .map(|participant| &participant.user)
+            .filter(|user| self.participant(user).is_some_and(|user| user.leaving))
+            .cloned()
+            .collect()
+    }
+
+    /// A participant's record, to be changed.
+    pub(super) fn participant_mut(&mut self, user: &MimiUri) -> &mut ParticipantRecord {
+        let before = self.before.and_then(|before| before.participants.get(user));
+        self.participants
+            .entry(user.clone())
+            .or_insert_with(|| before.cloned().unwrap_or_else(|| ParticipantRecord::new(user)))
     }
 
     /// Writes an event of the graph.
     pub(super) fn pdu(&mut self, pdu: &Pdu) -> Result<(), Refusal> {
         let event_id = pdu.event_id().to_string();
-        self.record.graph.events = self.record.graph.events.saturating_add(1);
-        let place = key(&[&self.id().0, &self.record.graph.events.to_be_bytes()]);
+        self.head.graph.events = self.head.graph.events.saturating_add(1);
+        let place = key(&[&self.id().0, &self.head.graph.events.to_be_bytes()]);
         self.decision.put_bytes(
             Space::Event,
             event_id.clone().into_bytes(),
@@ -108,7 +202,8 @@ impl<'a> Scribe<'a> {
         let content = serde_json::to_value(content).map_err(Refusal::internal)?;
         let pdu = graph::append(
             self.env,
-            &mut self.record.graph,
+            &self.room.graph,
+            &mut self.head.graph,
             event_type,
             state_key,
             content,
@@ -120,7 +215,7 @@ impl<'a> Scribe<'a> {
 
     /// Appends an entry to the handshake log; returns its event's id.
     pub(super) fn handshake(&mut self, entry: &Entry) -> Result<String, Refusal> {
-        let seq = self.record.log.seq.saturating_add(1);
+        let seq = self.head.log.seq.saturating_add(1);
         let mut place =
             |octets: &Option<Vec<u8>>| octets.as_ref().map(|octets| self.decision.payload(octets));
         let welcome = place(&entry.welcome);
@@ -130,12 +225,12 @@ impl<'a> Scribe<'a> {
         let payload = self.decision.payload(&entry.payload);
         let mut content = Handshake {
             v: 1,
-            term: Decimal(self.record.log.term),
+            term: Decimal(self.head.log.term),
             seq: Decimal(seq),
-            prev: self.record.log.prev.clone(),
+            prev: self.head.log.prev.clone(),
             certificate: None,
             kind: entry.kind,
-            group_id: self.record.group_id.clone().unwrap_or_default(),
+            group_id: self.room.group_id.clone().unwrap_or_default(),
             epoch: Decimal(entry.epoch),
             fork_id: None,
             accepted_at: Decimal(self.at),
@@ -152,8 +247,8 @@ impl<'a> Scribe<'a> {
             key(&[&self.id().0, &seq.to_be_bytes()]),
             &event_id,
         )?;
-        self.record.log.seq = seq;
-        self.record.log.prev = Some(event_id.clone());
+        self.head.log.seq = seq;
+        self.head.log.prev = Some(event_id.clone());
         Ok(event_id)
     }
 
@@ -195,7 +290,7 @@ impl<'a> Scribe<'a> {
         audience: Audience,
         item: FeedKind,
     ) -> Result<u64, Refusal> {
-        let pos = self.record.feed_next;
+        let pos = self.head.feed_next;
         let record = FeedRecord {
             at: self.at,
             event_id: event_id.map(str::to_owned),
@@ -204,8 +299,8 @@ impl<'a> Scribe<'a> {
         };
         self.decision
             .put(Space::Feed, feed_key(self.id(), pos), &record)?;
-        self.record.feed_next = pos.saturating_add(1);
-        self.decision.feed = Some((self.record.room.clone(), self.record.feed_next));
+        self.head.feed_next = pos.saturating_add(1);
+        self.decision.feed = Some((self.room.room.clone(), self.head.feed_next));
         Ok(pos)
     }
 
@@ -230,7 +325,7 @@ impl<'a> Scribe<'a> {
 
     /// Opens the feed to a user from a position on.
     pub(super) fn admit(&mut self, user: &MimiUri, first: u64) -> Result<(), Refusal> {
-        self.record.local_users.insert(user.clone());
+        self.participant_mut(user).here = true;
         self.access(user, first, None)
     }
 
@@ -241,14 +336,15 @@ impl<'a> Scribe<'a> {
         access: Option<AccessRecord>,
         end: u64,
     ) -> Result<(), Refusal> {
-        self.record.local_users.remove(user);
-        self.record.leaving.remove(user);
+        let participant = self.participant_mut(user);
+        participant.here = false;
+        participant.leaving = false;
         self.access(user, access.map_or(1, |access| access.first), Some(end))
     }
 
     fn access(&mut self, user: &MimiUri, first: u64, end: Option<u64>) -> Result<(), Refusal> {
         let access = AccessRecord {
-            room: self.record.room.clone(),
+            room: self.room.room.clone(),
             first,
             end,
         };
@@ -273,14 +369,10 @@ impl<'a> Scribe<'a> {
         body: OutboxBody,
         octets: Option<Payload>,
     ) -> Result<(), Refusal> {
-        let seq = self
-            .record
-            .outbox_next
-            .entry(destination.to_string())
-            .or_insert(1);
+        let seq = self.head.outbox_next.entry(destination.to_string()).or_insert(1);
         let record = OutboxRecord {
             destination,
-            room: self.record.room.as_str().to_owned(),
+            room: self.room.room.as_str().to_owned(),
             seq: *seq,
             request_id: self.ctx.request_id.clone(),
             queued_at: self.at,
@@ -294,24 +386,47 @@ impl<'a> Scribe<'a> {
     /// Takes the group's snapshot into the batch.
     pub(super) fn snapshot(&mut self, group: &delivery_service::Group) -> Result<(), Refusal> {
         let bytes = group.snapshot().map_err(Refusal::internal)?;
-        self.record.epoch = group.epoch().0;
+        self.head.epoch = group.epoch().0;
         if bytes.len() <= INLINE_SNAPSHOT {
-            self.record.snapshot = Some(SnapshotPlace::Inline);
+            self.head.snapshot = Some(SnapshotPlace::Inline);
             self.decision
                 .put_bytes(Space::Snapshot, self.id().0.to_vec(), bytes);
         } else {
-            self.record.snapshot = Some(SnapshotPlace::Blob(carrier::Sha256Hash::of(&bytes)));
+            self.head.snapshot = Some(SnapshotPlace::Blob(carrier::Sha256Hash::of(&bytes)));
             self.decision.blobs.push(bytes.into());
         }
         Ok(())
     }
 
-    /// The decision with the new record in it, and the record.
-    pub(super) fn finish(mut self, reply: Reply) -> Result<(Decision, RoomRecord), Refusal> {
-        self.decision
-            .put(Space::Room, self.id().0.to_vec(), &self.record)?;
+    /// The decision with the changed records in it, and the changes.
+    pub(super) fn finish(mut self, reply: Reply) -> Result<(Decision, Changes), Refusal> {
+        let id = self.id();
+        self.decision.put(Space::RoomHead, id.0.to_vec(), &self.head)?;
+        let room = match self.room {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(room) => {
+                self.decision.put(Space::Room, id.0.to_vec(), &room)?;
+                Some(room)
+            }
+        };
+        let before = self.before;
+        self.participants
+            .retain(|user, now| before.and_then(|before| before.participants.get(user)) != Some(now));
+        for (user, participant) in &self.participants {
+            let place = participant_key(id, user);
+            if participant.is_nothing() {
+                self.decision.delete(Space::Participant, place);
+            } else {
+                self.decision.put(Space::Participant, place, participant)?;
+            }
+        }
         self.decision.reply = reply;
-        Ok((self.decision, self.record))
+        let changes = Changes {
+            room,
+            head: self.head,
+            participants: self.participants,
+        };
+        Ok((self.decision, changes))
     }
 }
 

@@ -28,8 +28,8 @@ impl RoomState {
         user: &MimiUri,
         submission: &Submission,
     ) -> Result<Decision, Refusal> {
-        let record = self.known()?;
-        if !record.local_users.contains(user) {
+        let records = self.known()?;
+        if !records.participants.get(user).is_some_and(|user| user.here) {
             return Err(Refusal::Unknown { what: "room" });
         }
         let place = submission_key(self.id(), user, &submission.id);
@@ -49,7 +49,7 @@ impl RoomState {
         let request =
             SubmitMessageRequest::new(message, user.clone()).map_err(|e| Refusal::malformed("message", e))?;
         let attempt = before.map_or(1, |before| before.attempt.saturating_add(1));
-        let mut scribe = Scribe::new(env, ctx, record.clone());
+        let mut scribe = Scribe::new(env, ctx, records);
         let origin = if submission.from_portal.is_some() {
             Origin::Portal
         } else {
@@ -62,7 +62,7 @@ impl RoomState {
             }
         } else {
             let octets = scribe.decision.payload(&request.to_bytes());
-            let hub = scribe.record.room.domain();
+            let hub = scribe.room.room.domain();
             let body = OutboxBody::Submit {
                 submission: hex::encode(&place),
             };
@@ -82,8 +82,8 @@ impl RoomState {
         if state != SubmissionState::Queued {
             scribe.settled(&kept)?;
         }
-        let (decision, record) = scribe.finish(Reply::Submission(state))?;
-        self.record = Some(record);
+        let (decision, changes) = scribe.finish(Reply::Submission(state))?;
+        self.take(changes);
         Ok(decision)
     }
 
@@ -122,11 +122,11 @@ impl RoomState {
                 current_epoch: Some(Decimal(current_epoch.0)),
             },
         };
-        let mut scribe = Scribe::new(env, ctx, self.known()?.clone());
+        let mut scribe = Scribe::new(env, ctx, self.known()?);
         scribe.decision.put(Space::Submission, place, &kept)?;
         scribe.settled(&kept)?;
-        let (decision, record) = scribe.finish(Reply::Done)?;
-        self.record = Some(record);
+        let (decision, changes) = scribe.finish(Reply::Done)?;
+        self.take(changes);
         Ok(decision)
     }
 }

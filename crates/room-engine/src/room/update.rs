@@ -1,6 +1,6 @@
 //! Handshakes at the hub: judged once, recorded, sent around.
 
-use delivery_service::{Judged, JudgedCommit, JudgedProposals, UpdateRefusal};
+use delivery_service::{Group, Judged, JudgedCommit, JudgedProposals, UpdateRefusal, View};
 use mimi_wire::codec::{Decode as _, Encode as _, UnixMillis};
 use mimi_wire::mls::{MlsMessage, Welcome};
 use mimi_wire::protocol::{
@@ -38,8 +38,10 @@ impl RoomState {
         }
         let bundle =
             HandshakeBundle::from_bytes(octets).map_err(|e| Refusal::malformed("handshake bundle", e))?;
-        let group = self.hub_group()?;
-        let mut scribe = Scribe::new(env, ctx, self.known()?.clone());
+        let (Some(records), Some(group)) = (&self.records, &mut self.group) else {
+            return Err(Refusal::Unknown { what: "room" });
+        };
+        let mut scribe = Scribe::new(env, ctx, records);
         let judged = match group.judge(&env.keys.hub, &actor.provider(), &bundle, scribe.at) {
             Ok(judged) => judged,
             Err(refusal) => return Ok(refused(&refusal, ctx)),
@@ -52,38 +54,36 @@ impl RoomState {
         };
         match judged {
             Judged::Commit(commit) => {
-                if let Some(refusal) = self.unclaimed(env, &commit).await? {
+                if let Some(refusal) = scribe.unclaimed(&commit).await? {
                     return Ok(Decision::reply(Reply::Update(refusal)));
                 }
-                let access = self.access_of_leaving(env, &commit).await?;
-                self.commit(&mut scribe, &bundle, *commit, access)?;
+                let access = scribe.access_of_leaving(&commit).await?;
+                scribe.commit(group, &bundle, *commit, access)?;
             }
-            Judged::Proposals(proposals) => self.proposals(&mut scribe, proposals)?,
+            Judged::Proposals(proposals) => scribe.proposals(group, proposals)?,
         }
         let outcome = OutcomeRecord {
             at: scribe.at,
             response: Octets(response.to_bytes()),
         };
         scribe.decision.put(Space::Outcome, remembered, &outcome)?;
-        let (decision, record) = scribe.finish(Reply::Update(response))?;
-        self.record = Some(record);
+        let (decision, changes) = scribe.finish(Reply::Update(response))?;
+        self.take(changes);
         Ok(decision)
     }
+}
 
+impl Scribe<'_> {
     /// A commit may add only clients whose KeyPackages were handed out through this hub for this room: nobody else
     /// can say that a KeyPackage is its user's.
-    async fn unclaimed(
-        &self,
-        env: &Env,
-        commit: &JudgedCommit,
-    ) -> Result<Option<UpdateRoomResponse>, Refusal> {
+    async fn unclaimed(&self, commit: &JudgedCommit) -> Result<Option<UpdateRoomResponse>, Refusal> {
         for added in &commit.added {
             let Some(reference) = &added.key_package else {
                 continue;
             };
             let place = room_ref_key(self.id(), reference);
             let claimed: Option<KeyPackageRefRecord> =
-                read(env.store.as_ref(), Space::KeyPackageRef, &place).await?;
+                read(self.env.store.as_ref(), Space::KeyPackageRef, &place).await?;
             let known = claimed.is_some_and(|claimed| {
                 claimed.client == *added.client.uri()
                     && claimed.provider == added.client.uri().domain().as_str()
@@ -106,13 +106,12 @@ impl RoomState {
 
     async fn access_of_leaving(
         &self,
-        env: &Env,
         commit: &JudgedCommit,
     ) -> Result<BTreeMap<MimiUri, AccessRecord>, Refusal> {
         let mut access = BTreeMap::new();
-        for user in leaving_users(env, commit) {
+        for user in leaving_users(self.env, commit) {
             let place = access_key(&user, self.id());
-            if let Some(record) = read(env.store.as_ref(), Space::FeedAccess, &place).await? {
+            if let Some(record) = read(self.env.store.as_ref(), Space::FeedAccess, &place).await? {
                 access.insert(user, record);
             }
         }
@@ -121,12 +120,12 @@ impl RoomState {
 
     fn commit(
         &mut self,
-        scribe: &mut Scribe<'_>,
+        group: &mut Group,
         bundle: &HandshakeBundle,
         commit: JudgedCommit,
         mut access: BTreeMap<MimiUri, AccessRecord>,
     ) -> Result<(), Refusal> {
-        let env = scribe.env;
+        let env = self.env;
         let own = env.config.provider.clone();
         let message = bundle.proposal_or_commit().clone();
         let BundleBody::Commit {
@@ -154,7 +153,13 @@ impl RoomState {
         let stapled = commit.external_proposals.clone();
         let previous_epoch = commit.previous_epoch.0;
 
-        let group = self.group.as_mut().ok_or(Refusal::Unknown { what: "room" })?;
+        let touched: BTreeSet<MimiUri> = commit
+            .participants
+            .iter()
+            .map(|change| &change.user)
+            .chain(group.departing())
+            .cloned()
+            .collect();
         // From here on the group in memory is ahead of the store; a failure drops it (see the worker).
         group
             .apply(Judged::Commit(Box::new(commit)))
@@ -172,68 +177,72 @@ impl RoomState {
         entry.ratchet_tree = welcome.as_ref().map(|_| tree.to_bytes());
         entry.group_info = Some(group.group_info().to_vec());
         entry.external_proposals = (!stapled.is_empty()).then(|| concat(&stapled));
-        let event_id = scribe.handshake(&entry)?;
-        scribe.participants(group)?;
+        let event_id = self.handshake(&entry)?;
+        self.roles(group, &touched)?;
 
-        let commit_pos = scribe.feed(Some(&event_id), Audience::All, FeedKind::Commit)?;
+        let commit_pos = self.feed(Some(&event_id), Audience::All, FeedKind::Commit)?;
         let welcomed: BTreeSet<MimiUri> = added
             .iter()
             .filter(|client| client.domain() == own)
             .filter_map(MimiUri::client_user)
             .collect();
         if !welcomed.is_empty() {
-            scribe.feed(Some(&event_id), Audience::Users(welcomed), FeedKind::Welcome)?;
+            self.feed(Some(&event_id), Audience::Users(welcomed), FeedKind::Welcome)?;
         }
         for user in &joined {
-            if !scribe.record.local_users.contains(user) {
+            if !self.is_here(user) {
                 // The newcomer's feed starts with its Welcome, or after its own external commit.
-                scribe.admit(user, commit_pos.saturating_add(1))?;
-                scribe.want_portal(user)?;
+                self.admit(user, commit_pos.saturating_add(1))?;
+                self.want_portal(user)?;
             }
         }
         for user in &left {
-            scribe.dismiss(user, access.remove(user), commit_pos.saturating_add(1))?;
-            scribe.leave_portal(user)?;
+            self.dismiss(user, access.remove(user), commit_pos.saturating_add(1))?;
+            self.leave_portal(user)?;
         }
 
         let fanout =
-            FanoutMessage::commit(UnixMillis(scribe.at), message, stapled).map_err(Refusal::internal)?;
-        scribe.fan_out(&providers_before, &fanout)?;
+            FanoutMessage::commit(UnixMillis(self.at), message, stapled).map_err(Refusal::internal)?;
+        self.fan_out(&providers_before, &fanout)?;
         if let Some(welcome) = welcome {
-            scribe.welcome(welcome, &tree, &added)?;
+            self.welcome(welcome, &tree, &added)?;
         }
-        scribe.snapshot(group)?;
+        self.snapshot(group)?;
         metrics::counter!("causeway_handshakes_total", "kind" => "commit").increment(1);
         Ok(())
     }
 
-    fn proposals(&mut self, scribe: &mut Scribe<'_>, judged: JudgedProposals) -> Result<(), Refusal> {
+    fn proposals(&mut self, group: &mut Group, judged: JudgedProposals) -> Result<(), Refusal> {
         let messages: Vec<MlsMessage> = judged.proposals.iter().map(|p| p.message().clone()).collect();
         let providers = judged.providers_before.clone();
         let epoch = judged.epoch.0;
-        let group = self.group.as_mut().ok_or(Refusal::Unknown { what: "room" })?;
+        let touched: BTreeSet<MimiUri> = judged.departing.iter().cloned().collect();
         group
             .apply(Judged::Proposals(judged))
             .map_err(Refusal::internal)?;
         if !messages.is_empty() {
             let entry = Entry::new(HandshakeKind::Proposals, epoch, concat(&messages));
-            let event_id = scribe.handshake(&entry)?;
-            scribe.feed(Some(&event_id), Audience::All, FeedKind::Proposals)?;
+            let event_id = self.handshake(&entry)?;
+            self.feed(Some(&event_id), Audience::All, FeedKind::Proposals)?;
             let mut rest = messages.into_iter();
             if let Some(first) = rest.next() {
-                let fanout = FanoutMessage::proposals(UnixMillis(scribe.at), first, rest.collect())
+                let fanout = FanoutMessage::proposals(UnixMillis(self.at), first, rest.collect())
                     .map_err(Refusal::internal)?;
-                scribe.fan_out(&providers, &fanout)?;
+                self.fan_out(&providers, &fanout)?;
             }
         }
-        scribe.participants(group)?;
-        scribe.snapshot(group)?;
+        self.roles(group, &touched)?;
+        self.snapshot(group)?;
         metrics::counter!("causeway_handshakes_total", "kind" => "proposals").increment(1);
         Ok(())
     }
-}
 
-impl Scribe<'_> {
+    fn roles(&mut self, group: &Group, users: &BTreeSet<MimiUri>) -> Result<(), Refusal> {
+        users
+            .iter()
+            .try_for_each(|user| self.role(user, group.role(user, View::Effective).0))
+    }
+
     /// To every provider but this one.
     pub(super) fn fan_out(
         &mut self,

@@ -11,6 +11,7 @@
 mod faults;
 mod graph;
 mod inbox;
+mod migrate;
 mod sender;
 mod story;
 mod world;

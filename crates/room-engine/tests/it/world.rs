@@ -101,7 +101,8 @@ impl World {
         world
     }
 
-    async fn start(self: &Arc<Self>, name: &str, store: Arc<dyn Store>) {
+    /// Starts a provider on its store.
+    pub(crate) async fn start(self: &Arc<Self>, name: &str, store: Arc<dyn Store>) {
         let engine = Engine::open(config(name), keys(name), store.clone(), Arc::new(SystemClock))
             .await
             .unwrap();
@@ -149,12 +150,18 @@ impl World {
 
     /// Drops everything a provider has in memory and starts it on its store again.
     pub(crate) async fn restart(self: &Arc<Self>, name: &str) {
+        let store = self.stop(name).await;
+        self.start(name, store).await;
+    }
+
+    /// Drops everything a provider has in memory; its store is left.
+    pub(crate) async fn stop(&self, name: &str) -> Arc<dyn Store> {
         let provider = self.providers.lock().unwrap().remove(name).unwrap();
         for sender in provider.senders {
             sender.stop().await;
         }
         provider.engine.close().await;
-        self.start(name, provider.store).await;
+        provider.store
     }
 
     /// A signed-in device of a user.

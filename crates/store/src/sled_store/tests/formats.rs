@@ -64,7 +64,7 @@ async fn open_as(
 }
 
 async fn old_store(path: &Path) {
-    let store = open(path).await.unwrap();
+    let store = open_as(path, 1, &[]).await.unwrap();
     put(&store, "a", "one").await;
     put(&store, "b", "two").await;
     store.close().await;
@@ -83,13 +83,22 @@ async fn an_older_store_is_migrated_step_by_step_and_once() {
         store.close().await;
     }
     // And there is no way back.
-    match open(dir.path()).await {
+    match open_as(dir.path(), 2, &[]).await {
         Err(StoreError::NewerFormat {
             found: 3,
-            supported: 1,
+            supported: 2,
         }) => {}
         other => panic!("{:?}", other.map(|_| ())),
     }
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_format_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    old_store(dir.path()).await;
+    let store = open(dir.path()).await.unwrap();
+    assert_eq!(get(&store, "a").await.as_deref(), Some("one"));
+    assert_eq!(store.stats().await.unwrap().format, SledStore::FORMAT);
 }
 
 #[tokio::test]
@@ -108,7 +117,7 @@ async fn a_format_without_a_way_to_ours_is_refused() {
     old_store(dir.path()).await;
     assert!(open_as(dir.path(), 3, &[(2, |_| Ok(()))]).await.is_err());
     // Nothing was changed by the attempt.
-    let store = open(dir.path()).await.unwrap();
+    let store = open_as(dir.path(), 1, &[]).await.unwrap();
     assert_eq!(get(&store, "a").await.as_deref(), Some("one"));
 }
 
@@ -116,13 +125,13 @@ async fn a_format_without_a_way_to_ours_is_refused() {
 async fn a_newer_store_is_refused_before_anything_is_touched() {
     let dir = tempfile::tempdir().unwrap();
     old_store(dir.path()).await;
-    fs::write(dir.path().join("FORMAT"), "causeway-store 2\n").unwrap();
+    fs::write(dir.path().join("FORMAT"), "causeway-store 99\n").unwrap();
     fs::remove_dir_all(dir.path().join("sled")).unwrap();
     assert!(matches!(
         open(dir.path()).await,
         Err(StoreError::NewerFormat {
-            found: 2,
-            supported: 1
+            found: 99,
+            supported: SledStore::FORMAT
         })
     ));
     assert!(!dir.path().join("sled").exists());
