@@ -34,7 +34,7 @@ pub struct StateKey {
 macro_rules! auth_rules {
     ($(#[doc = $doc:literal] $name:ident = $v12:literal, $v8:literal;)*) => {
         /// The rule that an event breaks.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         #[non_exhaustive]
         pub enum AuthRule {
             $(#[doc = $doc] $name,)*

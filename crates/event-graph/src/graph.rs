@@ -2,40 +2,44 @@
 //!
 //! [`Graph`] takes verified events in any order and says how each fares: the checks on receipt from the fourth
 //! on (server-server API, "Checks performed on receipt of a PDU"). It holds an index in memory, not the
-//! events: whoever owns the graph keeps their octets in a store, and gives them back through
-//! [`Graph::restore`] when the graph is loaded again.
+//! events: whoever owns the graph keeps their octets in a store, each with its [`Entry`], and gives them back
+//! to [`Graph::load`].
 
 mod admit;
 mod current;
+mod gaps;
 mod held;
 pub(crate) mod index;
 mod query;
 mod redactions;
 pub(crate) mod resolve;
 pub(crate) mod state;
+mod stored;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;
+mod walk;
 
 use std::fmt;
 
-use admit::Sixth;
+use gaps::Gaps;
 use held::Held;
 use index::{Index, Ix};
 use redactions::Redactions;
 use resolve::Scratch;
-use smallvec::SmallVec;
 use state::{Group, States};
 
 use crate::{
-    EventId, Pdu,
+    EventId,
     auth::AuthRule,
     intern::{Interner, Slot},
     version::{RoomVersion, Rules},
 };
 
+pub use admit::Arrival;
 pub use held::{HELD_EVENTS, HELD_OCTETS};
 pub use query::{ResolvedState, StateEntry};
+pub use stored::{Entry, Standing};
 
 /// Which check on receipt an event failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -186,6 +190,7 @@ pub struct Graph {
     /// The state over the extremities, once it was asked for.
     current: Option<Current>,
     held: Held,
+    gaps: Gaps,
     redactions: Redactions,
 }
 
@@ -214,6 +219,7 @@ impl Graph {
             extremities: Vec::new(),
             current: None,
             held: Held::default(),
+            gaps: Gaps::default(),
             redactions: Redactions::default(),
         }
     }
@@ -224,22 +230,5 @@ impl Graph {
             room_id: Some(room_id.into()),
             ..Self::new(version)
         }
-    }
-
-    /// Takes an event. The first outcome is its own; the others are those of events that had waited for it.
-    pub fn admit(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
-        self.receive(pdu, Sixth::Judge)
-    }
-
-    /// Takes an event of the room's past, as it comes by backfill or from a file: checks 4 and 5 as for
-    /// [`Graph::admit`]. Check 6 is for events that are new, and judges them by what had arrived before.
-    pub fn admit_backfilled(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
-        self.receive(pdu, Sixth::Recorded(None))
-    }
-
-    /// Takes an event that the room's policy server did not sign (check 7): it is soft-failed, unless it is
-    /// rejected.
-    pub fn admit_refused(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
-        self.receive(pdu, Sixth::Recorded(Some(AuthRule::PolicyServer)))
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use rustc_hash::FxHashMap;
 
 /// An interned string: an event type, a user id, a state key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Sym(pub(crate) u32);
 
 /// An interned (type, state key).
@@ -37,18 +37,29 @@ impl Slot {
 }
 
 const VACANT: u32 = u32::MAX;
+/// Marks a slot that is no membership.
+const OTHER: u32 = 1 << 31;
+
+/// Makes room for `more` elements and little besides: what doubles is half empty.
+pub(crate) fn tight<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(list.len() / 8).max(16));
+    }
+}
 
 /// The tables. Strings of strangers are hashed with a keyed hash, so that nobody can choose strings that
 /// collide; no result depends on the key.
 #[derive(Debug, Clone)]
 pub(crate) struct Interner {
-    text: String,
+    text: Vec<u8>,
     /// End of each string in `text`.
     ends: Vec<u32>,
     /// Open addressing, at most 7/8 full.
     table: Vec<u32>,
     hasher: RandomState,
-    slots: Vec<(Sym, Sym)>,
+    /// Of each slot the user whose membership it is, or the place among `others`.
+    slots: Vec<u32>,
+    others: Vec<(Sym, Sym)>,
     /// The slot (m.room.member, user) by the user's number.
     member_slots: Vec<u32>,
     other_slots: FxHashMap<(Sym, Sym), Slot>,
@@ -57,11 +68,12 @@ pub(crate) struct Interner {
 impl Interner {
     pub(crate) fn new() -> Self {
         let mut interner = Self {
-            text: String::new(),
+            text: Vec::new(),
             ends: Vec::new(),
             table: vec![VACANT; 64],
             hasher: RandomState::new(),
             slots: Vec::new(),
+            others: Vec::new(),
             member_slots: Vec::new(),
             other_slots: FxHashMap::default(),
         };
@@ -83,7 +95,8 @@ impl Interner {
             .copied()
             .unwrap_or(0);
         let end = self.ends.get(i).copied().unwrap_or(start);
-        self.text.get(start as usize..end as usize).unwrap_or_default()
+        let octets = self.text.get(start as usize..end as usize);
+        str::from_utf8(octets.unwrap_or_default()).unwrap_or_default()
     }
 
     fn find(&self, text: &str) -> Result<Sym, usize> {
@@ -110,8 +123,11 @@ impl Interner {
             Err(at) => at,
         };
         let sym = Sym(self.ends.len() as u32);
-        self.text.push_str(text);
+        tight(&mut self.text, text.len());
+        self.text.extend_from_slice(text.as_bytes());
+        tight(&mut self.ends, 1);
         self.ends.push(self.text.len() as u32);
+        tight(&mut self.member_slots, 1);
         self.member_slots.push(VACANT);
         if let Some(entry) = self.table.get_mut(at) {
             *entry = sym.0;
@@ -143,12 +159,16 @@ impl Interner {
             return slot;
         }
         let slot = Slot(self.slots.len() as u32);
-        self.slots.push((event_type, state_key));
+        tight(&mut self.slots, 1);
         if event_type == Sym::MEMBER {
+            self.slots.push(state_key.0);
             if let Some(entry) = self.member_slots.get_mut(state_key.0 as usize) {
                 *entry = slot.0;
             }
         } else {
+            self.slots.push(OTHER | self.others.len() as u32);
+            tight(&mut self.others, 1);
+            self.others.push((event_type, state_key));
             self.other_slots.insert((event_type, state_key), slot);
         }
         slot
@@ -173,10 +193,15 @@ impl Interner {
 
     /// The (type, state key) of a slot.
     pub(crate) fn key(&self, slot: Slot) -> (Sym, Sym) {
-        self.slots
-            .get(slot.0 as usize)
-            .copied()
-            .unwrap_or((Sym::EMPTY, Sym::EMPTY))
+        match self.slots.get(slot.0 as usize).copied() {
+            Some(user) if user & OTHER == 0 => (Sym::MEMBER, Sym(user)),
+            Some(other) => self
+                .others
+                .get((other & !OTHER) as usize)
+                .copied()
+                .unwrap_or_default(),
+            None => Default::default(),
+        }
     }
 
     /// The (type, state key) of a slot as text.
@@ -195,7 +220,8 @@ impl Interner {
         self.text.capacity()
             + self.ends.capacity() * 4
             + self.table.capacity() * 4
-            + self.slots.capacity() * 8
+            + self.slots.capacity() * 4
+            + self.others.capacity() * 8
             + self.member_slots.capacity() * 4
             + self.other_slots.capacity() * 14
     }

@@ -20,7 +20,7 @@ pub mod replay;
 mod version;
 
 pub use auth::{AuthRule, StateKey};
-pub use graph::{Check, DropReason, Graph, Outcome, Redaction, Verdict};
+pub use graph::{Arrival, Check, DropReason, Entry, Graph, Outcome, Redaction, Standing, Verdict};
 pub use head::GraphHead;
 pub use ids::EventId;
 pub use keys::{KeyLookup, KeyRing, SigningIdentity, VerifyKey};

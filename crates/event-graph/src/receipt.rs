@@ -6,7 +6,7 @@
 //! | 1 format | [`Pdu::parse`] | dropped |
 //! | 2 signatures | [`UnverifiedPdu::verify`](crate::UnverifiedPdu::verify) | dropped |
 //! | 3 content hash | the same | goes on as the redacted copy |
-//! | 4 rules against the auth events | [`Graph::admit`] | rejected |
+//! | 4 rules against the auth events | [`Graph::admit_as`] | rejected |
 //! | 5 rules against the state before | the same | rejected |
 //! | 6 rules against the current state | the same | soft-failed |
 //! | 7 the policy server's signature | [`signed_by_policy_server`] | soft-failed |
@@ -14,7 +14,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    EventId, Graph, KeyLookup, Outcome, ParseError, Pdu, VerifyError, VerifyKey, json::Raw,
+    EventId, Graph, KeyLookup, Outcome, ParseError, Pdu, VerifyError, VerifyKey, graph::Arrival, json::Raw,
     keys::decode_signature,
 };
 
@@ -56,16 +56,20 @@ pub fn receive(
         Ok(pdu) => pdu,
         Err(error) => return Received::Unverified(error),
     };
-    let refused = graph
-        .current_event("m.room.policy", "")
-        .and_then(|id| store.event(id))
-        .is_some_and(|policy| !signed_by_policy_server(&pdu, &policy, |server| graph.has_member_of(server)));
-    let outcomes = if refused {
-        graph.admit_refused(&pdu)
-    } else {
-        graph.admit(&pdu)
-    };
+    let arrival = arrival_of(graph, &pdu, store);
+    let outcomes = graph.admit_as(&pdu, arrival);
     Received::Judged { pdu, outcomes }
+}
+
+/// How a new event is to be admitted: check 7.
+pub fn arrival_of(graph: &mut Graph, event: &Pdu, store: &impl EventSource) -> Arrival {
+    let policy = graph
+        .current_event("m.room.policy", "")
+        .and_then(|id| store.event(id));
+    let signed = policy.is_none_or(|policy| {
+        signed_by_policy_server(event, &policy, |server| graph.joined_servers().contains(server))
+    });
+    if signed { Arrival::New } else { Arrival::Refused }
 }
 
 /// Check 7: true if the policy server that `policy` (the `m.room.policy` state event) names has signed the event,

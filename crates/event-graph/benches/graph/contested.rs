@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use event_graph::{Draft, EventId, Graph, Pdu, RoomVersion, SigningIdentity};
 use serde_json::{Value, json};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mix {
     /// Joins and profile changes against leaves, two power level events a fork.
     Member,
@@ -78,7 +78,12 @@ impl Maker {
             origin_server_ts: self.ts,
         };
         let pdu = draft.sign(&self.identity, self.set.version).unwrap();
-        let verdict = self.set.graph.admit_backfilled(&pdu)[0].verdict.clone();
+        let verdict = self
+            .set
+            .graph
+            .admit_as(&pdu, event_graph::Arrival::Recorded(None))[0]
+            .verdict
+            .clone();
         assert!(verdict.is_accepted(), "{verdict}");
         fork.state.insert((event_type, key.to_owned()), pdu.event_id());
         fork.tip = Some(pdu.event_id());

@@ -3,8 +3,8 @@
 use smallvec::{SmallVec, smallvec};
 
 use super::{
-    Check, DropReason, Graph, Outcome, Redaction, Verdict,
-    index::{Ix, Kind, NewEvent, Status},
+    Check, DropReason, Graph, Outcome, Verdict,
+    index::{Ix, Kind, NewEvent, Place, Status},
     state::Group,
     view::TableView,
 };
@@ -21,11 +21,18 @@ use crate::{
 /// The auth events with the slots they stand for.
 pub(super) type CitedEvents = SmallVec<[(Slot, Ix); 8]>;
 
-/// What to do about check 6, which depends on what had arrived before.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Sixth {
-    Judge,
-    /// The outcome is given: the rule that the event broke.
+/// How an event came: what check 6 makes of it, and whether it can become a forward extremity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrival {
+    /// As a new event: check 6 judges it by what had arrived before.
+    New,
+    /// As a new event that the room's policy server did not sign (check 7): soft-failed unless it is rejected.
+    Refused,
+    /// From below what the graph has, by backfill: no check 6, never a forward extremity.
+    Backfilled,
+    /// With the outcome of checks 6 and 7 on record, as from the own store: the rule the event broke, if any. Soft
+    /// failure depends on what had arrived before, so it isn't judged again; all else follows from the events.
     Recorded(Option<AuthRule>),
 }
 
@@ -38,57 +45,42 @@ fn outcome(event_id: EventId, verdict: Verdict) -> Outcome {
 }
 
 impl Graph {
-    pub(super) fn receive(&mut self, pdu: &Pdu, sixth: Sixth) -> SmallVec<[Outcome; 1]> {
+    /// Takes an event. The first outcome is its own; the others are those of events that had waited for it.
+    pub fn admit(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
+        self.admit_as(pdu, Arrival::New)
+    }
+
+    /// Takes an event that came in some other way than as a new one.
+    pub fn admit_as(&mut self, pdu: &Pdu, arrival: Arrival) -> SmallVec<[Outcome; 1]> {
         let id = pdu.event_id();
-        let own = |verdict| smallvec![outcome(id, verdict)];
-        if let Err(reason) = self.belongs(pdu) {
-            let mut out: SmallVec<[Outcome; 1]> = own(Verdict::Dropped(reason));
-            if reason == DropReason::OtherRoom {
-                out.extend(self.give_up(id, DropReason::CitesOtherRoom));
+        match self.gate(pdu, true) {
+            Ok(()) => {}
+            Err(Verdict::Held { .. }) if self.held.contains(&id) => {
+                return smallvec![outcome(id, Verdict::Duplicate)];
             }
-            return out;
-        }
-        let known = self.index.get(&id);
-        if known.is_some_and(|ix| !self.index.record(ix).outlier) || self.held.contains(&id) {
-            return own(Verdict::Duplicate);
-        }
-        let missing = self.missing_for(pdu, true);
-        if !missing.is_empty() {
-            if !self.held.hold(pdu, sixth, &missing) {
-                return own(Verdict::Dropped(DropReason::HoldFull));
+            Err(Verdict::Held { missing }) => {
+                let verdict = if self.held.hold(pdu, arrival, &missing) {
+                    Verdict::Held { missing }
+                } else {
+                    Verdict::Dropped(DropReason::HoldFull)
+                };
+                return smallvec![outcome(id, verdict)];
             }
-            return own(Verdict::Held { missing });
+            Err(verdict) => return self.refuse(id, verdict),
         }
-        let mut out = own(Verdict::Accepted);
-        out.clear();
-        out.push(self.judge(pdu, sixth, None));
-        // Whoever waited for this event may go on, and whoever waited for those.
-        let mut next = 0;
-        while self.held.len() > 0 {
-            let Some(done) = out.get(next) else { break };
-            let free = self.held.release(&done.event_id);
-            for (pdu, sixth) in &free {
-                let outcome = self.judge(pdu, *sixth, None);
-                out.push(outcome);
-            }
-            next += 1;
-        }
-        out
+        let own = self.judge(pdu, arrival, None);
+        self.with_released(own)
     }
 
     /// Takes an event for the sake of those that cite it: its auth events have to be there, its parents not.
-    /// It gets no state and is no parent until it comes through [`Graph::admit`].
-    pub fn admit_outlier(&mut self, pdu: &Pdu) -> Outcome {
+    /// It gets no state and is no parent until it comes through [`Graph::admit`] or [`Graph::admit_at_state`].
+    pub fn admit_outlier(&mut self, pdu: &Pdu) -> SmallVec<[Outcome; 1]> {
         let id = pdu.event_id();
-        if let Err(reason) = self.belongs(pdu) {
-            return outcome(id, Verdict::Dropped(reason));
+        if self.contains(id) {
+            return smallvec![outcome(id, Verdict::Duplicate)];
         }
-        if self.index.get(&id).is_some() {
-            return outcome(id, Verdict::Duplicate);
-        }
-        let missing = self.missing_for(pdu, false);
-        if !missing.is_empty() {
-            return outcome(id, Verdict::Held { missing });
+        if let Err(verdict) = self.gate(pdu, false) {
+            return self.refuse(id, verdict);
         }
         let facts = Facts::read(&pdu.into(), self.version, &mut self.interner);
         let (auths, verdict) = self.check_auth_events(pdu, &facts);
@@ -97,7 +89,7 @@ impl Graph {
             Err(rule) => (Status::Rejected, Some((Check::AuthEvents, rule))),
         };
         if self.index.len() == 0 && (pdu.event_type() != "m.room.create" || status == Status::Rejected) {
-            return outcome(id, Verdict::Dropped(DropReason::NoCreate));
+            return smallvec![outcome(id, Verdict::Dropped(DropReason::NoCreate))];
         }
         self.index.insert(NewEvent {
             id,
@@ -106,7 +98,7 @@ impl Graph {
             facts,
             prevs: &[],
             auths: &auths,
-            outlier: true,
+            place: Place::Outlier,
             status,
             broken,
             before: Group::EMPTY,
@@ -116,48 +108,21 @@ impl Graph {
             None => Verdict::Outlier,
             Some((check, rule)) => Verdict::Rejected { check, rule },
         };
-        outcome(id, verdict)
-    }
-
-    /// Takes an event from our own store with the verdict it got when it was received. Soft failure depends
-    /// on what had arrived before, so it is not judged again; everything else follows from the events.
-    pub fn restore(&mut self, pdu: &Pdu, soft_failed: Option<AuthRule>) -> Outcome {
-        let id = pdu.event_id();
-        if let Err(reason) = self.belongs(pdu) {
-            return outcome(id, Verdict::Dropped(reason));
-        }
-        if self
-            .index
-            .get(&id)
-            .is_some_and(|ix| !self.index.record(ix).outlier)
-        {
-            return outcome(id, Verdict::Duplicate);
-        }
-        let missing = self.missing_for(pdu, true);
-        if !missing.is_empty() {
-            return outcome(id, Verdict::Held { missing });
-        }
-        self.judge(pdu, Sixth::Recorded(soft_failed), None)
+        self.with_released(outcome(id, verdict))
     }
 
     /// Takes an event whose parents are not to be had but for which another server gave the state before it,
     /// as on joining over federation. The state's events have to be in the graph, as outliers at least; one
     /// that isn't, or was rejected, is left out.
-    pub fn admit_at_state(&mut self, pdu: &Pdu, state: &[EventId]) -> Outcome {
+    pub fn admit_at_state(
+        &mut self,
+        pdu: &Pdu,
+        state: &[EventId],
+        arrival: Arrival,
+    ) -> SmallVec<[Outcome; 1]> {
         let id = pdu.event_id();
-        if let Err(reason) = self.belongs(pdu) {
-            return outcome(id, Verdict::Dropped(reason));
-        }
-        if self
-            .index
-            .get(&id)
-            .is_some_and(|ix| !self.index.record(ix).outlier)
-        {
-            return outcome(id, Verdict::Duplicate);
-        }
-        let missing = self.missing_for(pdu, false);
-        if !missing.is_empty() {
-            return outcome(id, Verdict::Held { missing });
+        if let Err(verdict) = self.gate(pdu, false) {
+            return self.refuse(id, verdict);
         }
         let mut entries: Vec<(Slot, Option<Ix>)> = state
             .iter()
@@ -168,7 +133,54 @@ impl Graph {
         entries.sort_unstable();
         entries.dedup_by_key(|(slot, _)| *slot);
         let before = self.states.set_many(Group::EMPTY, &entries);
-        self.judge(pdu, Sixth::Judge, Some(before))
+        self.held.forget(&id);
+        let own = self.judge(pdu, arrival, Some(before));
+        self.with_released(own)
+    }
+
+    /// What keeps an event from being judged now: it doesn't belong here, is known, or needs others first.
+    fn gate(&mut self, pdu: &Pdu, parents: bool) -> Result<(), Verdict> {
+        self.belongs(pdu).map_err(Verdict::Dropped)?;
+        if self.has_state(pdu.event_id()) {
+            return Err(Verdict::Duplicate);
+        }
+        let missing = self.missing_for(pdu, parents);
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(Verdict::Held { missing })
+        }
+    }
+
+    /// The outcomes for an event that the gate kept out. What waits for an event of another room waits in vain.
+    fn refuse(&mut self, id: EventId, verdict: Verdict) -> SmallVec<[Outcome; 1]> {
+        let foreign = verdict == Verdict::Dropped(DropReason::OtherRoom);
+        let mut out = smallvec![outcome(id, verdict)];
+        if foreign {
+            out.extend(self.give_up(id, DropReason::CitesOtherRoom));
+        }
+        out
+    }
+
+    /// Judges whoever waited for this event and needs nothing more, and whoever waited for those.
+    fn with_released(&mut self, own: Outcome) -> SmallVec<[Outcome; 1]> {
+        let mut out: SmallVec<[Outcome; 1]> = smallvec![own];
+        let mut next = 0;
+        while self.held.len() > 0 {
+            let Some(done) = out.get(next) else { break };
+            for (pdu, arrival) in self.held.release(&done.event_id) {
+                // An outlier serves those that cite it, not those that follow it.
+                let missing = self.missing_for(&pdu, true);
+                if missing.is_empty() {
+                    let outcome = self.judge(&pdu, arrival, None);
+                    out.push(outcome);
+                } else if !self.held.hold(&pdu, arrival, &missing) {
+                    out.push(outcome(pdu.event_id(), Verdict::Dropped(DropReason::HoldFull)));
+                }
+            }
+            next += 1;
+        }
+        out
     }
 
     /// Says that an event can't be had. What waits for it, directly or not, is dropped.
@@ -209,13 +221,13 @@ impl Graph {
     }
 
     /// What `pdu` needs and the graph lacks. Whoever needs parents needs them with their state.
-    fn missing_for(&self, pdu: &Pdu, parents: bool) -> Vec<EventId> {
+    pub(super) fn missing_for(&self, pdu: &Pdu, parents: bool) -> Vec<EventId> {
         let mut missing = Vec::new();
         let mut want = |id: EventId, with_state: bool| {
             let there = self
                 .index
                 .get(&id)
-                .is_some_and(|ix| !with_state || !self.index.record(ix).outlier);
+                .is_some_and(|ix| !with_state || self.index.record(ix).place() != Place::Outlier);
             if !there && !missing.contains(&id) {
                 missing.push(id);
             }
@@ -235,7 +247,7 @@ impl Graph {
     }
 
     /// Checks 4 to 6. With `given` the state before the event is not that after its parents.
-    fn judge(&mut self, pdu: &Pdu, recorded: Sixth, given: Option<Group>) -> Outcome {
+    fn judge(&mut self, pdu: &Pdu, arrival: Arrival, given: Option<Group>) -> Outcome {
         let id = pdu.event_id();
         let facts = Facts::read(&pdu.into(), self.version, &mut self.interner);
         // 4.
@@ -254,14 +266,27 @@ impl Graph {
                 check: Check::AuthEvents,
                 rule,
             },
-            Ok(cited) => self.judge_by_state(pdu, &facts, &cited, before, recorded),
+            Ok(cited) => self.judge_by_state(pdu, &facts, &cited, before, arrival),
         };
         if self.index.len() == 0 && matches!(verdict, Verdict::Rejected { .. }) {
             // Event 0 is the accepted create event; before it there is no room to be rejected from.
             return outcome(id, verdict);
         }
-        let ix = self.enter(pdu, facts, &prevs, &auths, before, &verdict);
-        let redactions = self.after_entry(pdu, ix, &verdict);
+        let place = match (given, arrival) {
+            (None, Arrival::Backfilled) => Place::Backfilled,
+            (None, _) => Place::Linked,
+            (Some(_), Arrival::Backfilled) => Place::BackfilledAtState,
+            (Some(_), _) => Place::AtState,
+        };
+        let ix = self.enter(pdu, facts, &prevs, &auths, (place, before), &verdict);
+        let followed = self.close_gap(id, ix);
+        if verdict.is_accepted() && arrival != Arrival::Backfilled && !followed {
+            self.advance(ix);
+        }
+        if given.is_some() {
+            self.open_gaps(pdu, ix);
+        }
+        let redactions = self.pair_redactions(ix, pdu.redacts());
         Outcome {
             event_id: id,
             verdict,
@@ -276,7 +301,7 @@ impl Graph {
         facts: &Facts,
         cited: &CitedEvents,
         before: Group,
-        recorded: Sixth,
+        arrival: Arrival,
     ) -> Verdict {
         let event = self.candidate(pdu, facts);
         // 5. The rules look at nothing but the slots an event may cite: where the state before the event has
@@ -290,9 +315,11 @@ impl Graph {
             };
         }
         // 6.
-        let broken = match recorded {
-            Sixth::Recorded(broken) => broken,
-            Sixth::Judge => self.check_current(&event, cited, before, facts).err(),
+        let broken = match arrival {
+            Arrival::New => self.check_current(&event, cited, before, facts).err(),
+            Arrival::Refused => Some(AuthRule::PolicyServer),
+            Arrival::Backfilled => None,
+            Arrival::Recorded(broken) => broken,
         };
         broken.map_or(Verdict::Accepted, |rule| Verdict::SoftFailed { rule })
     }
@@ -402,7 +429,7 @@ impl Graph {
         facts: Facts,
         prevs: &[Ix],
         auths: &[Ix],
-        before: Group,
+        (place, before): (Place, Group),
         verdict: &Verdict,
     ) -> Ix {
         let (status, broken) = match verdict {
@@ -417,7 +444,8 @@ impl Graph {
             _ => before,
         };
         if known.is_some() {
-            self.index.promote(ix, prevs, (status, broken), (before, after));
+            self.index
+                .promote(ix, prevs, place, (status, broken), (before, after));
             return ix;
         }
         debug_assert!(!matches!(facts.body, Body::Create(_)) || ix == Ix(0) || status == Status::Rejected);
@@ -428,19 +456,11 @@ impl Graph {
             facts,
             prevs,
             auths,
-            outlier: false,
+            place,
             status,
             broken,
             before,
             after,
         })
-    }
-
-    /// Extremities and redactions.
-    fn after_entry(&mut self, pdu: &Pdu, ix: Ix, verdict: &Verdict) -> Vec<Redaction> {
-        if verdict.is_accepted() {
-            self.advance(ix);
-        }
-        self.pair_redactions(ix, pdu.redacts())
     }
 }

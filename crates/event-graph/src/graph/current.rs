@@ -43,7 +43,7 @@ impl Graph {
             return self.check_group(event, group);
         }
         self.merge_extremities();
-        let find = |slot: Slot| self.current_entry(slot);
+        let find = |slot: Slot| self.merged_entry(slot);
         let view = TableView {
             index: &self.index,
             interner: &self.interner,
@@ -52,19 +52,14 @@ impl Graph {
         check(event, &view, &self.rules)
     }
 
-    /// True if the states agree on every slot that the event's rules look at. An absent entry counts only if
-    /// no event ever had the slot: resolution can bring back one that all states lack.
+    /// True if the states agree on every slot that the event's rules look at.
     fn same_in_all(&mut self, groups: &[Group], facts: &Facts) -> bool {
         let mut slots = facts.auth_slots(&self.rules, &mut self.interner);
         slots.push(Slot::CREATE);
         let Some((first, rest)) = groups.split_first() else {
             return false;
         };
-        slots.iter().all(|slot| {
-            let entry = self.states.get(*first, *slot);
-            (entry.is_some() || !self.index.was_used(*slot))
-                && rest.iter().all(|g| self.states.get(*g, *slot) == entry)
-        })
+        slots.iter().all(|slot| self.same_in(*first, rest, *slot))
     }
 
     /// The different states after some events.
@@ -125,7 +120,26 @@ impl Graph {
         });
     }
 
-    fn current_entry(&self, slot: Slot) -> Option<Ix> {
+    /// One entry of the state over the forward extremities; where they agree on it, nothing is resolved.
+    pub(super) fn current_entry(&mut self, slot: Slot) -> Option<Ix> {
+        let groups = self.groups_over(&self.extremities);
+        let (first, rest) = groups.split_first()?;
+        if self.current.is_none() && self.same_in(*first, rest, slot) {
+            return self.states.get(*first, slot);
+        }
+        self.merge_extremities();
+        self.merged_entry(slot)
+    }
+
+    /// True if states agree on a slot, and so does their resolution. An absent entry counts only if no event ever
+    /// had the slot: resolution can bring back one that all states lack.
+    fn same_in(&self, first: Group, rest: &[Group], slot: Slot) -> bool {
+        let entry = self.states.get(first, slot);
+        (rest.is_empty() || entry.is_some() || !self.index.was_used(slot))
+            && rest.iter().all(|g| self.states.get(*g, slot) == entry)
+    }
+
+    fn merged_entry(&self, slot: Slot) -> Option<Ix> {
         match self.current.as_ref()? {
             Current::Group(group) => self.states.get(*group, slot),
             Current::Merged { base, changes } => match changes.binary_search_by_key(&slot, |(s, _)| *s) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::admit::Sixth;
+use super::admit::Arrival;
 use crate::{EventId, Pdu};
 
 /// Most events that wait in one room.
@@ -14,7 +14,7 @@ pub const HELD_OCTETS: usize = 16 << 20;
 struct Waiting {
     pdu: Pdu,
     /// How it is to be judged when its turn comes.
-    sixth: Sixth,
+    arrival: Arrival,
     /// How many events are missing.
     missing: usize,
 }
@@ -37,7 +37,7 @@ impl Held {
     }
 
     /// Holds an event; false if there is no room for it.
-    pub(super) fn hold(&mut self, pdu: &Pdu, sixth: Sixth, missing: &[EventId]) -> bool {
+    pub(super) fn hold(&mut self, pdu: &Pdu, arrival: Arrival, missing: &[EventId]) -> bool {
         let octets = pdu.as_bytes().len();
         if self.events.len() >= HELD_EVENTS || self.octets + octets > HELD_OCTETS {
             return false;
@@ -48,7 +48,7 @@ impl Held {
             id,
             Waiting {
                 pdu: pdu.clone(),
-                sixth,
+                arrival,
                 missing: missing.len(),
             },
         );
@@ -60,7 +60,7 @@ impl Held {
 
     /// Events that wait for nothing more, now that `id` is there; by id, so that the order is the same
     /// everywhere.
-    pub(super) fn release(&mut self, id: &EventId) -> Vec<(Pdu, Sixth)> {
+    pub(super) fn release(&mut self, id: &EventId) -> Vec<(Pdu, Arrival)> {
         let mut free = Vec::new();
         for waiting in self.waiting_for.remove(id).unwrap_or_default() {
             let Some(entry) = self.events.get_mut(&waiting) else {
@@ -68,13 +68,33 @@ impl Held {
             };
             entry.missing -= 1;
             if entry.missing == 0
-                && let Some(Waiting { pdu, sixth, .. }) = self.events.remove(&waiting)
+                && let Some(Waiting { pdu, arrival, .. }) = self.events.remove(&waiting)
             {
                 self.octets -= pdu.as_bytes().len();
-                free.push((pdu, sixth));
+                free.push((pdu, arrival));
             }
         }
         free
+    }
+
+    /// Removes an event that is judged in another way.
+    pub(super) fn forget(&mut self, id: &EventId) {
+        let Some(Waiting { pdu, .. }) = self.events.remove(id) else {
+            return;
+        };
+        self.octets -= pdu.as_bytes().len();
+        self.waiting_for.retain(|_, waiting| {
+            waiting.remove(id);
+            !waiting.is_empty()
+        });
+    }
+
+    /// What an event waits for, sorted.
+    pub(super) fn wanted_by(&self, id: &EventId) -> Vec<EventId> {
+        let wants = |(_, waiting): &(&EventId, &BTreeSet<EventId>)| waiting.contains(id);
+        let mut ids: Vec<_> = self.waiting_for.iter().filter(wants).map(|(w, _)| *w).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Removes every event that needs `id`, directly or through another; each with whether it cites `id`.

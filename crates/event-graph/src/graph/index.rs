@@ -13,7 +13,7 @@ use crate::{
         facts::{Body, Facts, JoinRule, Member, Membership},
         power::PowerLevels,
     },
-    intern::{Slot, Sym},
+    intern::{Slot, Sym, tight},
 };
 
 /// The number of an event.
@@ -30,6 +30,21 @@ pub(crate) enum Status {
     Rejected,
 }
 
+/// Where an event's state comes from, and whether it can be a forward extremity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On parents that are there.
+    Linked,
+    /// The same, by backfill: never an extremity.
+    Backfilled,
+    /// On a state that another server gave.
+    AtState,
+    /// The same, by backfill.
+    BackfilledAtState,
+    /// Known by its auth events alone: no parents, no state.
+    Outlier,
+}
+
 /// What kind of event it is to the auth rules and the resolver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -41,31 +56,36 @@ pub(crate) enum Kind {
     ThirdPartyInvite,
 }
 
-/// One event.
+/// Flags of a record.
+const FOREIGN_STATE_KEY: u8 = 1;
+const POWER: u8 = 2;
+const CITING: u8 = 4;
+/// A depth that is kept elsewhere, being too great.
+const DEEP: u32 = u32::MAX;
+const NO_LEVELS: u8 = u8::MAX;
+
+/// One event, in 80 octets.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) id: EventId,
     pub(crate) ts: i64,
-    pub(crate) depth: u64,
+    depth: u32,
     edges: u32,
-    prevs: u8,
-    auths: u8,
-    pub(crate) status: Status,
-    /// Known by its auth events alone: no parents, no state.
-    pub(crate) outlier: bool,
-    pub(crate) kind: Kind,
-    pub(crate) foreign_state_key: bool,
-    /// A power event in the sense of state resolution.
-    pub(crate) power: bool,
     pub(crate) sender: Sym,
     slot: u32,
     body: u32,
     /// Newest entry of the list of events that cite this one.
     citers: u32,
-    /// The power levels event it cites.
-    levels: u32,
     pub(crate) before: Group,
     pub(crate) after: Group,
+    prevs: u8,
+    auths: u8,
+    /// Which of the cited events is the power levels event.
+    levels: u8,
+    pub(crate) status: Status,
+    place: Place,
+    pub(crate) kind: Kind,
+    flags: u8,
 }
 
 impl Record {
@@ -74,9 +94,24 @@ impl Record {
         (self.slot != NONE).then_some(Slot(self.slot))
     }
 
-    /// The power levels event it cites.
-    pub(crate) fn levels(&self) -> Option<Ix> {
-        (self.levels != NONE).then_some(Ix(self.levels))
+    /// Where its state comes from.
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The state key starts with `@` and isn't the sender.
+    pub(crate) fn foreign_state_key(&self) -> bool {
+        self.flags & FOREIGN_STATE_KEY != 0
+    }
+
+    /// A power event in the sense of state resolution.
+    pub(crate) fn power(&self) -> bool {
+        self.flags & POWER != 0
+    }
+
+    /// How far apart its cited events lie among the edges.
+    fn stride(&self) -> usize {
+        if self.flags & CITING == 0 { 1 } else { 2 }
     }
 }
 
@@ -86,12 +121,16 @@ pub(crate) struct Index {
     records: Vec<Record>,
     /// Open addressing over the ids, at most 7/8 full. Ids are hashes already.
     table: Vec<u32>,
+    /// Of each event its parents, then the events it cites. Of a state event that counts, each cited event is followed
+    /// by the next entry of the list of those that cite the same: the citing event's number times 16, and which of its
+    /// cited events it is (there are at most ten).
     edges: Vec<u32>,
-    citers: Vec<(u32, u32)>,
     /// Slots that some event had which was not rejected.
     used: Vec<bool>,
     bodies: Vec<Body>,
     broken: rustc_hash::FxHashMap<u32, (Check, AuthRule)>,
+    /// Depths beyond 32 bits.
+    deep: rustc_hash::FxHashMap<u32, u64>,
 }
 
 /// What a record is made of.
@@ -102,7 +141,7 @@ pub(crate) struct NewEvent<'a> {
     pub(crate) facts: Facts,
     pub(crate) prevs: &'a [Ix],
     pub(crate) auths: &'a [Ix],
-    pub(crate) outlier: bool,
+    pub(crate) place: Place,
     pub(crate) status: Status,
     pub(crate) broken: Option<(Check, AuthRule)>,
     pub(crate) before: Group,
@@ -115,10 +154,10 @@ impl Index {
             records: Vec::new(),
             table: vec![NONE; 64],
             edges: Vec::new(),
-            citers: Vec::new(),
             used: Vec::new(),
             bodies: Vec::new(),
             broken: rustc_hash::FxHashMap::default(),
+            deep: rustc_hash::FxHashMap::default(),
         }
     }
 
@@ -159,20 +198,19 @@ impl Index {
             ts: 0,
             depth: 0,
             edges: 0,
-            prevs: 0,
-            auths: 0,
-            status: Status::Rejected,
-            outlier: true,
-            kind: Kind::Other,
-            foreign_state_key: false,
-            power: false,
             sender: Sym::EMPTY,
             slot: NONE,
             body: NONE,
             citers: NONE,
-            levels: NONE,
             before: Group::EMPTY,
             after: Group::EMPTY,
+            prevs: 0,
+            auths: 0,
+            levels: NO_LEVELS,
+            status: Status::Rejected,
+            place: Place::Outlier,
+            kind: Kind::Other,
+            flags: 0,
         };
         self.records.get(ix.0 as usize).unwrap_or(&NOWHERE)
     }
@@ -191,11 +229,32 @@ impl Index {
     pub(crate) fn auths(&self, ix: Ix) -> impl Iterator<Item = Ix> + '_ {
         let r = self.record(ix);
         let start = r.edges as usize + usize::from(r.prevs);
+        let stride = r.stride();
         self.edges
-            .get(start..start + usize::from(r.auths))
+            .get(start..start + usize::from(r.auths) * stride)
             .unwrap_or_default()
             .iter()
+            .step_by(stride)
             .map(|i| Ix(*i))
+    }
+
+    /// The power levels event that an event cites.
+    #[inline]
+    pub(crate) fn levels(&self, ix: Ix) -> Option<Ix> {
+        let r = self.record(ix);
+        if r.levels == NO_LEVELS {
+            return None;
+        }
+        let at = r.edges as usize + usize::from(r.prevs) + usize::from(r.levels) * r.stride();
+        self.edges.get(at).map(|i| Ix(*i))
+    }
+
+    /// An event's depth.
+    pub(crate) fn depth(&self, ix: Ix) -> u64 {
+        match self.record(ix).depth {
+            DEEP => self.deep.get(&ix.0).copied().unwrap_or_default(),
+            depth => u64::from(depth),
+        }
     }
 
     /// First entry of the list of accepted state events that cite `ix`, newest first.
@@ -205,7 +264,13 @@ impl Index {
 
     /// An entry of such a list: the citing event and the next entry.
     pub(crate) fn citer(&self, entry: u32) -> Option<(Ix, u32)> {
-        self.citers.get(entry as usize).map(|(ix, next)| (Ix(*ix), *next))
+        if entry == NONE {
+            return None;
+        }
+        let citing = Ix(entry >> 4);
+        let r = self.record(citing);
+        let at = r.edges as usize + usize::from(r.prevs) + (entry & 15) as usize * 2 + 1;
+        Some((citing, self.edges.get(at).copied()?))
     }
 
     /// True if an event that was not rejected ever had the slot.
@@ -250,47 +315,57 @@ impl Index {
         } else {
             self.keep_body(facts.body)
         };
-        let edges = self.edges.len() as u32;
-        self.edges.extend(new.prevs.iter().chain(new.auths).map(|i| i.0));
         let slot = facts.state_key.map_or(NONE, |(_, slot)| slot.0);
-        let is_levels = |a: &&Ix| self.record(**a).slot() == Some(Slot::POWER_LEVELS);
-        let levels = new.auths.iter().find(is_levels).map_or(NONE, |a| a.0);
+        let citing = slot != NONE && !rejected;
+        let is_levels = |a: &Ix| self.record(*a).slot() == Some(Slot::POWER_LEVELS);
+        let levels = new.auths.iter().position(is_levels);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let edges = self.edges.len() as u32;
+        tight(&mut self.edges, new.prevs.len() + 2 * new.auths.len());
+        self.edges.extend(new.prevs.iter().map(|i| i.0));
+        for (k, cited) in new.auths.iter().enumerate() {
+            self.edges.push(cited.0);
+            if citing && let Some(record) = self.records.get_mut(cited.0 as usize) {
+                let entry = ix.0 << 4 | k as u32;
+                self.edges.push(std::mem::replace(&mut record.citers, entry));
+            }
+        }
+        tight(&mut self.records, 1);
         self.records.push(Record {
             id: new.id,
             ts: new.ts,
-            depth: new.depth,
+            depth: u32::try_from(new.depth).unwrap_or(DEEP),
             edges,
-            prevs: new.prevs.len() as u8,
-            auths: new.auths.len() as u8,
-            status: new.status,
-            outlier: new.outlier,
-            kind,
-            foreign_state_key: facts.foreign_state_key,
-            power,
             sender: facts.sender,
             slot,
             body,
             citers: NONE,
-            levels,
             before: new.before,
             after: new.after,
+            prevs: new.prevs.len() as u8,
+            auths: new.auths.len() as u8,
+            levels: levels.map_or(NO_LEVELS, |k| k as u8),
+            status: new.status,
+            place: new.place,
+            kind,
+            flags: flag(facts.foreign_state_key, FOREIGN_STATE_KEY)
+                | flag(power, POWER)
+                | flag(citing, CITING),
         });
+        if u32::try_from(new.depth).unwrap_or(DEEP) == DEEP {
+            self.deep.insert(ix.0, new.depth);
+        }
         if let Some(rule) = new.broken {
             self.broken.insert(ix.0, rule);
         }
-        if slot != NONE && !rejected {
+        if citing {
             if self.used.len() <= slot as usize {
+                let more = slot as usize + 1 - self.used.len();
+                tight(&mut self.used, more);
                 self.used.resize(slot as usize + 1, false);
             }
             if let Some(used) = self.used.get_mut(slot as usize) {
                 *used = true;
-            }
-            for cited in new.auths {
-                let entry = self.citers.len() as u32;
-                if let Some(record) = self.records.get_mut(cited.0 as usize) {
-                    let next = std::mem::replace(&mut record.citers, entry);
-                    self.citers.push((ix.0, next));
-                }
             }
         }
         self.enter(ix);
@@ -302,22 +377,45 @@ impl Index {
         &mut self,
         ix: Ix,
         prevs: &[Ix],
+        place: Place,
         verdict: (Status, Option<(Check, AuthRule)>),
         groups: (Group, Group),
     ) {
-        let auths: SmallVec<[Ix; 10]> = self.auths(ix).collect();
-        let edges = self.edges.len() as u32;
-        self.edges.extend(prevs.iter().chain(&auths).map(|i| i.0));
+        self.set_prevs(ix, prevs);
         if let Some(record) = self.records.get_mut(ix.0 as usize) {
-            record.edges = edges;
-            record.prevs = prevs.len() as u8;
-            record.outlier = false;
+            record.place = place;
             record.status = verdict.0;
             (record.before, record.after) = groups;
         }
         match verdict.1 {
             Some(rule) => drop(self.broken.insert(ix.0, rule)),
             None => drop(self.broken.remove(&ix.0)),
+        }
+    }
+
+    /// Adds a parent that was missing.
+    pub(crate) fn add_prev(&mut self, ix: Ix, prev: Ix) {
+        let mut prevs: SmallVec<[Ix; 4]> = self.prevs(ix).collect();
+        if !prevs.contains(&prev) {
+            prevs.push(prev);
+            self.set_prevs(ix, &prevs);
+        }
+    }
+
+    /// Moves an event's edges to where there is room for other parents.
+    fn set_prevs(&mut self, ix: Ix, prevs: &[Ix]) {
+        let record = self.record(ix);
+        let start = record.edges as usize + usize::from(record.prevs);
+        let len = usize::from(record.auths) * record.stride();
+        let edges = self.edges.len() as u32;
+        tight(&mut self.edges, prevs.len() + len);
+        self.edges.extend(prevs.iter().map(|i| i.0));
+        if start + len <= edges as usize {
+            self.edges.extend_from_within(start..start + len);
+        }
+        if let Some(record) = self.records.get_mut(ix.0 as usize) {
+            record.edges = edges;
+            record.prevs = prevs.len() as u8;
         }
     }
 
@@ -332,6 +430,7 @@ impl Index {
         if plain {
             return NONE;
         }
+        tight(&mut self.bodies, 1);
         self.bodies.push(body);
         self.bodies.len() as u32 - 1
     }
@@ -371,7 +470,6 @@ impl Index {
         self.records.capacity() * size_of::<Record>()
             + self.table.capacity() * 4
             + self.edges.capacity() * 4
-            + self.citers.capacity() * 8
             + self.used.capacity()
             + self.bodies.capacity() * size_of::<Body>()
             + bodies

@@ -1,8 +1,10 @@
 //! What can be asked of a graph.
 
+use std::collections::BTreeSet;
+
 use super::{
     Graph, Verdict,
-    index::{Ix, Kind, Status},
+    index::{Ix, Kind, Place, Status},
     state::Group,
 };
 use crate::{
@@ -62,18 +64,19 @@ impl Graph {
     pub fn has_state(&self, id: EventId) -> bool {
         self.index
             .get(&id)
-            .is_some_and(|ix| !self.index.record(ix).outlier)
+            .is_some_and(|ix| self.index.record(ix).place() != Place::Outlier)
     }
 
     /// How an event fared.
     pub fn verdict(&self, id: EventId) -> Option<Verdict> {
         if self.held.contains(&id) {
-            return Some(Verdict::Held { missing: Vec::new() });
+            let missing = self.held.wanted_by(&id);
+            return Some(Verdict::Held { missing });
         }
         let ix = self.index.get(&id)?;
         let record = self.index.record(ix);
         Some(match (record.status, self.index.broken_rule(ix)) {
-            (Status::Accepted, _) if record.outlier => Verdict::Outlier,
+            (Status::Accepted, _) if record.place() == Place::Outlier => Verdict::Outlier,
             (Status::SoftFailed, Some((_, rule))) => Verdict::SoftFailed { rule },
             (Status::Rejected, Some((check, rule))) => Verdict::Rejected { check, rule },
             _ => Verdict::Accepted,
@@ -96,7 +99,7 @@ impl Graph {
         for ix in on {
             let record = self.index.record(*ix);
             head.extremities.push(record.id);
-            head.max_depth = head.max_depth.max(record.depth);
+            head.max_depth = head.max_depth.max(self.index.depth(*ix));
             head.newest_ts = head.newest_ts.max(record.ts);
         }
         head
@@ -125,43 +128,54 @@ impl Graph {
 
     /// The event that is the room's current state for a (type, state key).
     pub fn current_event(&mut self, event_type: &str, state_key: &str) -> Option<EventId> {
-        let group = self.current_group();
-        self.entry(group, event_type, state_key)
+        let slot = self.slot(event_type, state_key)?;
+        self.current_entry(slot).map(|ix| self.index.record(ix).id)
     }
 
-    /// True if a user of the server is in the room. Visits the whole state.
-    pub fn has_member_of(&mut self, server: &str) -> bool {
+    /// The servers that have a user in the room, by its current state. Visits the whole state.
+    pub fn joined_servers(&mut self) -> BTreeSet<&str> {
         let group = self.current_group();
-        self.states.entries(group).into_iter().any(|(slot, ix)| {
-            self.index.record(ix).kind == Kind::Member(Membership::Join)
-                && server_of_user(self.interner.key_text(slot).1) == Some(server)
-        })
+        self.servers_in(group)
+    }
+
+    /// The servers that have a user in the room, by the state before an event.
+    pub fn joined_servers_before(&self, id: EventId) -> Option<BTreeSet<&str>> {
+        let record = self.index.record(self.index.get(&id)?);
+        (record.place() != Place::Outlier).then(|| self.servers_in(record.before))
+    }
+
+    fn servers_in(&self, group: Group) -> BTreeSet<&str> {
+        let joined = |ix: &Ix| self.index.record(*ix).kind == Kind::Member(Membership::Join);
+        let entries = self.states.entries(group);
+        let members = entries.iter().filter(|(_, ix)| joined(ix));
+        members
+            .filter_map(|(slot, _)| server_of_user(self.interner.key_text(*slot).1))
+            .collect()
     }
 
     /// The events that a new event has to cite, from the current state.
     pub fn auth_events_for(&mut self, keys: &[crate::StateKey]) -> Vec<EventId> {
-        let group = self.current_group();
         keys.iter()
-            .filter_map(|k| self.entry(group, &k.event_type, &k.state_key))
+            .filter_map(|k| self.current_event(&k.event_type, &k.state_key))
             .collect()
     }
 
     /// The state before an event, sorted by type and state key.
     pub fn state_before(&self, id: EventId) -> Option<Vec<StateEntry<'_>>> {
         let record = self.index.record(self.index.get(&id)?);
-        (!record.outlier).then(|| self.entries(record.before))
+        (record.place() != Place::Outlier).then(|| self.entries(record.before))
     }
 
     /// The state after an event, sorted by type and state key.
     pub fn state_after(&self, id: EventId) -> Option<Vec<StateEntry<'_>>> {
         let record = self.index.record(self.index.get(&id)?);
-        (!record.outlier).then(|| self.entries(record.after))
+        (record.place() != Place::Outlier).then(|| self.entries(record.after))
     }
 
     /// One entry of the state before an event.
     pub fn event_before(&self, id: EventId, event_type: &str, state_key: &str) -> Option<EventId> {
         let record = self.index.record(self.index.get(&id)?);
-        self.entry(record.before, event_type, state_key)
+        self.entry_in(record.before, event_type, state_key)
     }
 
     /// The resolution of the states after some events.
@@ -257,11 +271,14 @@ impl Graph {
         }
     }
 
-    fn entry(&self, group: Group, event_type: &str, state_key: &str) -> Option<EventId> {
-        let slot = self
-            .interner
-            .get_slot(self.interner.get(event_type)?, self.interner.get(state_key)?)?;
+    fn entry_in(&self, group: Group, event_type: &str, state_key: &str) -> Option<EventId> {
+        let slot = self.slot(event_type, state_key)?;
         self.states.get(group, slot).map(|ix| self.index.record(ix).id)
+    }
+
+    fn slot(&self, event_type: &str, state_key: &str) -> Option<Slot> {
+        let (event_type, state_key) = (self.interner.get(event_type)?, self.interner.get(state_key)?);
+        self.interner.get_slot(event_type, state_key)
     }
 
     fn entries(&self, group: Group) -> Vec<StateEntry<'_>> {

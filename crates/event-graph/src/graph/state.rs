@@ -5,7 +5,7 @@
 //! event costs a few dozen octets, a look-up a few steps, and the entries in which two states differ are
 //! found without visiting what they share.
 
-use crate::intern::Slot;
+use crate::intern::{Slot, tight};
 
 use super::index::Ix;
 
@@ -18,24 +18,39 @@ impl Group {
     pub(crate) const EMPTY: Self = Self(0);
 }
 
-const PENDING: u8 = 12;
-const BITS: u32 = 4;
+const PENDING: u8 = 31;
+const BITS: u32 = 3;
 const WIDTH: usize = 1 << BITS;
 /// Both "no child" and, in a leaf, "no event"; events are stored plus one.
 const NIL: u32 = 0;
 
 type Node = [u32; WIDTH];
 
+/// Either an entry over a parent, or a tree.
 #[derive(Debug, Clone, Copy)]
 struct GroupRecord {
-    parent: u32,
+    /// The parent; of a tree its root.
+    link: u32,
     slot: u32,
     /// The event plus one.
     event: u32,
-    root: u32,
     height: u8,
-    /// How many groups back, this one included, until `root` holds everything.
+    /// How many groups back, this one included, until a tree holds everything; 0 is a tree.
     pending: u8,
+}
+
+impl GroupRecord {
+    const EMPTY: Self = Self::tree(NIL, 0);
+
+    const fn tree(root: u32, height: u8) -> Self {
+        Self {
+            link: root,
+            slot: 0,
+            event: NIL,
+            height,
+            pending: 0,
+        }
+    }
 }
 
 /// All states of a room.
@@ -51,30 +66,15 @@ pub(crate) struct Checkpoint(usize, usize);
 
 impl States {
     pub(crate) fn new() -> Self {
-        let empty = GroupRecord {
-            parent: 0,
-            slot: 0,
-            event: NIL,
-            root: NIL,
-            height: 0,
-            pending: 0,
-        };
         Self {
-            groups: vec![empty],
+            groups: vec![GroupRecord::EMPTY],
             nodes: vec![[NIL; WIDTH]],
         }
     }
 
     fn group(&self, group: Group) -> GroupRecord {
-        let empty = GroupRecord {
-            parent: 0,
-            slot: 0,
-            event: NIL,
-            root: NIL,
-            height: 0,
-            pending: 0,
-        };
-        self.groups.get(group.0 as usize).copied().unwrap_or(empty)
+        let record = self.groups.get(group.0 as usize);
+        record.copied().unwrap_or(GroupRecord::EMPTY)
     }
 
     fn node(&self, node: u32) -> &Node {
@@ -90,9 +90,9 @@ impl States {
             if record.slot == slot.0 {
                 return record.event.checked_sub(1).map(Ix);
             }
-            record = self.group(Group(record.parent));
+            record = self.group(Group(record.link));
         }
-        self.tree_get(record.root, record.height, slot.0)
+        self.tree_get(record.link, record.height, slot.0)
     }
 
     #[inline]
@@ -123,18 +123,19 @@ impl States {
     pub(crate) fn set(&mut self, group: Group, slot: Slot, event: Ix) -> Group {
         let from = self.group(group);
         let next = GroupRecord {
-            parent: group.0,
+            link: group.0,
             slot: slot.0,
             event: event.0 + 1,
+            height: from.height,
             pending: from.pending + 1,
-            ..from
         };
+        tight(&mut self.groups, 1);
         self.groups.push(next);
         let group = Group(self.groups.len() as u32 - 1);
         if next.pending > PENDING {
             let (root, height) = self.flushed(group);
             if let Some(record) = self.groups.get_mut(group.0 as usize) {
-                (record.root, record.height, record.pending) = (root, height, 0);
+                *record = GroupRecord::tree(root, height);
             }
         }
         group
@@ -151,14 +152,8 @@ impl States {
             .map(|(s, e)| (s.0, e.map_or(NIL, |e| e.0 + 1)))
             .collect();
         let (root, height) = self.tree_set(root, height, &items);
-        self.groups.push(GroupRecord {
-            parent: group.0,
-            slot: 0,
-            event: NIL,
-            root,
-            height,
-            pending: 0,
-        });
+        tight(&mut self.groups, 1);
+        self.groups.push(GroupRecord::tree(root, height));
         Group(self.groups.len() as u32 - 1)
     }
 
@@ -171,10 +166,10 @@ impl States {
             if items.iter().all(|(slot, _)| *slot != record.slot) {
                 items.push((record.slot, record.event));
             }
-            record = self.group(Group(record.parent));
+            record = self.group(Group(record.link));
         }
         items.sort_unstable();
-        self.tree_set(record.root, record.height, &items)
+        self.tree_set(record.link, record.height, &items)
     }
 
     fn tree_set(&mut self, mut root: u32, mut height: u8, items: &[(u32, u32)]) -> (u32, u8) {
@@ -187,6 +182,7 @@ impl States {
                 if let Some(first) = up.first_mut() {
                     *first = root;
                 }
+                tight(&mut self.nodes, 1);
                 self.nodes.push(up);
                 root = self.nodes.len() as u32 - 1;
             }
@@ -195,7 +191,7 @@ impl States {
         (self.node_set(root, u32::from(height) * BITS, items), height)
     }
 
-    /// A copy of `node` with sorted items set. Recursion is at most eight deep.
+    /// A copy of `node` with sorted items set. Recursion is at most eleven deep.
     fn node_set(&mut self, node: u32, shift: u32, items: &[(u32, u32)]) -> u32 {
         let mut copy = *self.node(node);
         let child_of = |slot: u32| (slot >> shift) as usize % WIDTH;
@@ -214,6 +210,7 @@ impl States {
                 *child = new;
             }
         }
+        tight(&mut self.nodes, 1);
         self.nodes.push(copy);
         self.nodes.len() as u32 - 1
     }
@@ -226,11 +223,11 @@ impl States {
             if pending.iter().all(|(slot, _)| *slot != record.slot) {
                 pending.push((record.slot, record.event));
             }
-            record = self.group(Group(record.parent));
+            record = self.group(Group(record.link));
         }
         let mut out: Vec<(u32, u32)> = Vec::new();
         self.collect(
-            record.root,
+            record.link,
             u32::from(record.height) * BITS,
             0,
             &mut |slot, event| {
@@ -272,19 +269,19 @@ impl States {
         let mut base = self.group(*first);
         while base.pending > 0 {
             slots.push(base.slot);
-            base = self.group(Group(base.parent));
+            base = self.group(Group(base.link));
         }
         for group in rest {
             let mut other = self.group(*group);
             while other.pending > 0 {
                 slots.push(other.slot);
-                other = self.group(Group(other.parent));
+                other = self.group(Group(other.link));
             }
             let height = base.height.max(other.height);
             let at = u32::from(height) * BITS;
             self.tree_diff(
-                (base.root, base.height),
-                (other.root, other.height),
+                (base.link, base.height),
+                (other.link, other.height),
                 at,
                 0,
                 &mut slots,

@@ -97,7 +97,7 @@ pub(crate) fn candidate<'a>(index: &'a Index, interner: &Interner, ix: Ix) -> Ca
         event_type,
         sender: record.sender,
         is_state: record.slot().is_some(),
-        foreign_state_key: record.foreign_state_key,
+        foreign_state_key: record.foreign_state_key(),
         body,
         has_parents: first.is_some(),
         only_parent_is_create,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ReadError, Report, fixture::Entry, room::LoadedRoom};
-use crate::{EventId, Graph, KeyRing, Pdu, RoomVersion, Verdict, graph::state::Group};
+use crate::{Arrival, EventId, Graph, KeyRing, Pdu, RoomVersion, Verdict, graph::state::Group};
 
 /// A contested set as read: octets of events in order, and the states.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Contested {
         for (id, bytes) in &self.events {
             match Pdu::parse(bytes, self.version) {
                 Ok(pdu) if pdu.event_id() == *id && pdu.content_hash_matches() => {
-                    for outcome in graph.admit_backfilled(&pdu.assume_verified()) {
+                    for outcome in graph.admit_as(&pdu.assume_verified(), Arrival::Recorded(None)) {
                         match outcome.verdict {
                             Verdict::Accepted | Verdict::SoftFailed { .. } => {}
                             other => problems.push(format!("{}: {other}", outcome.event_id)),

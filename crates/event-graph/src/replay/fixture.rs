@@ -9,7 +9,7 @@ use super::{
     ReadError, Report,
     room::{LoadedRoom, VerifyKeys, key_ring},
 };
-use crate::{EventId, Graph, Verdict, graph::StateEntry};
+use crate::{Arrival, EventId, Graph, Verdict, graph::StateEntry};
 
 /// (type, state key, event).
 pub(super) type Entry = (String, String, EventId);
@@ -245,7 +245,7 @@ fn check_arrival(fixture: &Fixture, server: &str, view: &View, room: &LoadedRoom
         let mut outcomes = Vec::new();
         cited_outliers(&mut graph, room, view, pdu.auth_events());
         if view.outliers.contains(id) {
-            outcomes.push(graph.admit_outlier(pdu));
+            outcomes.extend(graph.admit_outlier(pdu));
         } else if pdu.prev_events().iter().all(|p| graph.has_state(*p)) {
             outcomes.extend(graph.admit(pdu));
         } else {
@@ -259,7 +259,7 @@ fn check_arrival(fixture: &Fixture, server: &str, view: &View, room: &LoadedRoom
             };
             let state: Vec<EventId> = map.iter().map(|(.., id)| *id).collect();
             cited_outliers(&mut graph, room, view, &state);
-            outcomes.push(graph.admit_at_state(pdu, &state));
+            outcomes.extend(graph.admit_at_state(pdu, &state, Arrival::New));
         }
         for outcome in outcomes {
             match outcome.verdict {

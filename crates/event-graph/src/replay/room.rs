@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Contested, ReadError, Report, fixture::Fixture, synthetic::Synthetic};
-use crate::{EventId, Graph, KeyRing, Outcome, Pdu, RoomVersion, Verdict, VerifyKey};
+use crate::{Arrival, EventId, Graph, KeyRing, Outcome, Pdu, RoomVersion, Verdict, VerifyKey};
 
 /// A file's content.
 #[derive(Debug)]
@@ -138,7 +138,8 @@ impl LoadedRoom {
         });
         for id in order {
             if let Some(pdu) = room.pdus.get(&id) {
-                room.outcomes.extend(room.graph.admit_backfilled(pdu));
+                room.outcomes
+                    .extend(room.graph.admit_as(pdu, Arrival::Recorded(None)));
             }
         }
         room

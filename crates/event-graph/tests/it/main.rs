@@ -12,6 +12,7 @@ mod convergence;
 mod corpus;
 mod differential;
 mod fixtures;
+mod owner;
 mod receipt;
 mod theirs;
 mod vectors;

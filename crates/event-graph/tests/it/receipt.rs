@@ -1,7 +1,8 @@
 //! The seven checks, each failing in turn.
 
 use event_graph::{
-    AuthRule, EventId, Graph, KeyRing, ParseError, Pdu, RoomVersion, SigningIdentity, Verdict, VerifyError,
+    Arrival, AuthRule, EventId, Graph, KeyRing, ParseError, Pdu, RoomVersion, SigningIdentity, Verdict,
+    VerifyError,
     receipt::{EventSource, Received, receive},
 };
 use serde_json::json;
@@ -184,7 +185,7 @@ fn waiting_does_not_spare_check_6() {
         graph.admit(world.pdu(new).unwrap())[0].verdict,
         Verdict::Held { .. }
     ));
-    let outcomes = graph.admit_backfilled(world.pdu(old).unwrap());
+    let outcomes = graph.admit_as(world.pdu(old).unwrap(), Arrival::Backfilled);
     assert_eq!(outcomes[0].verdict, Verdict::Accepted);
     assert!(matches!(outcomes[1].verdict, Verdict::SoftFailed { .. }));
 }

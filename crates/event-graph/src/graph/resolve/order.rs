@@ -22,7 +22,7 @@ pub(super) fn power_events(room: Room<'_>, full: &[Ix], scratch: &mut Scratch) -
     scratch.place.start(room.index.len());
     let mut power: Vec<Ix> = Vec::new();
     for ix in full {
-        if room.index.record(*ix).power && scratch.place.get(ix.0).is_none() {
+        if room.index.record(*ix).power() && scratch.place.get(ix.0).is_none() {
             scratch.place.set(ix.0, 0);
             power.push(*ix);
         }
@@ -108,7 +108,7 @@ pub(super) fn reverse_topological(room: Room<'_>, events: &[Ix], scratch: &mut S
 /// The power of an event's sender by the power levels that the event itself cites.
 fn sender_power(room: Room<'_>, ix: Ix, create: Option<&Create>) -> Power {
     let record = room.index.record(ix);
-    let levels = record.levels().and_then(|l| room.index.power_levels(l));
+    let levels = room.index.levels(ix).and_then(|l| room.index.power_levels(l));
     match create {
         Some(create) => power(record.sender, create, levels, room.rules),
         None => Power::Level(levels.map_or(0, |l| l.user(record.sender))),
@@ -144,7 +144,7 @@ pub(super) fn mainline(
     let mut at = levels;
     while let Some(ix) = at {
         line.push(ix);
-        at = room.index.record(ix).levels();
+        at = room.index.levels(ix);
     }
     // Position by how old the mainline event is: 1 for the oldest. 0 is for events without any, which come
     // first ("infinity" in the text, where greater comes first).
@@ -156,7 +156,12 @@ pub(super) fn mainline(
         .into_iter()
         .map(|ix| {
             let record = room.index.record(ix);
-            (position(room, record.levels(), scratch), record.ts, record.id, ix)
+            (
+                position(room, room.index.levels(ix), scratch),
+                record.ts,
+                record.id,
+                ix,
+            )
         })
         .collect();
     keyed.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| a.2.cmp(&b.2)));
@@ -177,7 +182,7 @@ fn position(room: Room<'_>, levels: Option<Ix>, scratch: &mut Scratch) -> u32 {
             found = place;
             break;
         }
-        at = room.index.record(ix).levels();
+        at = room.index.levels(ix);
     }
     let mut at = levels;
     while let Some(ix) = at {
@@ -185,7 +190,7 @@ fn position(room: Room<'_>, levels: Option<Ix>, scratch: &mut Scratch) -> u32 {
             break;
         }
         scratch.place.set(ix.0, found);
-        at = room.index.record(ix).levels();
+        at = room.index.levels(ix);
     }
     found
 }

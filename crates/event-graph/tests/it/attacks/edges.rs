@@ -1,8 +1,8 @@
 //! Cases at the edge, and attacks without an entry.
 
 use event_graph::{
-    AuthRule, Check, Draft, DropReason, EventId, Graph, ParseError, Pdu, RoomVersion, SigningIdentity,
-    Verdict, json::JsonErrorKind,
+    Arrival, AuthRule, Check, Draft, DropReason, EventId, Graph, ParseError, Pdu, RoomVersion,
+    SigningIdentity, Verdict, json::JsonErrorKind,
 };
 use serde_json::json;
 
@@ -337,8 +337,8 @@ fn atk_13_a_given_state_is_no_better_than_its_events() {
         .filter(|id| *id != join)
         .collect();
     state.push(EventId::from_hash([3; 32]));
-    let outcome = graph.admit_at_state(world.pdu(join).unwrap(), &state);
-    assert!(outcome.verdict.is_accepted());
+    let outcomes = graph.admit_at_state(world.pdu(join).unwrap(), &state, Arrival::New);
+    assert!(outcomes[0].verdict.is_accepted());
     let levels = graph.current_event("m.room.power_levels", "").unwrap();
     assert_eq!(levels, world.pdus[2].event_id());
     assert_eq!(graph.extremities(), vec![join]);
