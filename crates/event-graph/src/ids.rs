@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn user_ids_and_server_names() {
+    fn edge_07_user_ids_and_server_names() {
         for good in [
             "@a:b",
             "@:b",

@@ -4,6 +4,8 @@
 mod contested;
 mod explain;
 mod fixture;
+mod plain;
+mod read;
 mod room;
 mod show;
 mod synthetic;
@@ -11,9 +13,11 @@ mod synthetic;
 use serde::Serialize;
 
 pub use contested::{Contested, Measured};
-pub use explain::explain;
-pub use room::{Document, LoadedRoom, read};
-pub use show::{dot, svg, timeline};
+pub use explain::{Explanation, explain};
+pub use plain::Plain;
+pub use read::read;
+pub use room::{Document, LoadedRoom, VerifyKeys};
+pub use show::{Shown, dot, overview, svg, timeline};
 
 /// Why a file can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +66,7 @@ pub fn check(document: &Document, name: &str) -> Report {
         Document::Fixture(fixture) => fixture::check(fixture, name),
         Document::Synthetic(synthetic) => synthetic::check(synthetic, name),
         Document::Contested(contested) => contested.check(name),
-        Document::Plain(plain) => room::check_plain(plain, name),
+        Document::Plain(plain) => plain.check(name),
     }
 }
 
@@ -76,6 +80,12 @@ pub fn measure(document: &Document, runs: usize, cpu_ms: impl Fn() -> f64) -> Re
     let room = LoadedRoom::of(document, 0)?;
     let load_ms = cpu_ms() - start;
     let graph = room.graph;
+    if let Some(missing) = graph.missing().first() {
+        let held = graph.held();
+        return Err(ReadError::Form(format!(
+            "{held} events wait for others, {missing} among them"
+        )));
+    }
     let tips = graph.extremities();
     contested::measure(graph, load_ms, |graph| graph.groups_after(&tips), runs, cpu_ms)
 }

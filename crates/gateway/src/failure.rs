@@ -41,6 +41,8 @@ pub enum Code {
     Usage,
     /// Octets or JSON that are no MIMI content.
     Content,
+    /// A file that is no event graph, or lacks what it needs.
+    GraphFile,
     /// The command-line client could not do what it was asked.
     Client,
     /// A fault of the program.
@@ -49,7 +51,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ConfigMissing,
         Self::ConfigSyntax,
         Self::ConfigUnknownKey,
@@ -68,6 +70,7 @@ impl Code {
         Self::CheckFailed,
         Self::Usage,
         Self::Content,
+        Self::GraphFile,
         Self::Client,
         Self::Internal,
     ];
@@ -93,6 +96,7 @@ impl Code {
             Self::CheckFailed => "check-failed",
             Self::Usage => "usage",
             Self::Content => "content",
+            Self::GraphFile => "graph-file",
             Self::Client => "client",
             Self::Internal => "internal",
         }
@@ -101,7 +105,7 @@ impl Code {
     /// The exit code of the process. 2 is also what a malformed command line gives.
     pub fn exit(self) -> u8 {
         match self {
-            Self::Usage => 2,
+            Self::Usage | Self::GraphFile => 2,
             Self::ConfigMissing
             | Self::ConfigSyntax
             | Self::ConfigUnknownKey

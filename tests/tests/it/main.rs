@@ -10,5 +10,6 @@
 
 mod appservice;
 mod content;
+mod graph;
 mod kill;
 mod support;

@@ -177,7 +177,7 @@ fn needs_the_signature_of_the_authorising_server() {
 }
 
 #[test]
-fn limits_hold_at_the_edge() {
+fn edge_03_edge_04_limits_hold_at_the_edge() {
     let with = |change: &dyn Fn(&mut Value)| {
         let mut value = create_v12()
             .sign(&spec_identity(), RoomVersion::V12)
@@ -398,7 +398,7 @@ proptest! {
 }
 
 #[test]
-fn weak_and_second_encodings_of_keys_are_refused() {
+fn edge_06_weak_and_second_encodings_of_keys_are_refused() {
     assert_eq!(VerifyKey::from_bytes(&[0; 32]), Err(keys::KeyError::SmallOrder));
     let mut one = [0; 32];
     one[0] = 1;

@@ -4,7 +4,6 @@
 #![allow(clippy::cast_precision_loss)]
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{ReadError, Report, fixture::Entry, room::LoadedRoom};
 use crate::{Arrival, EventId, Graph, KeyRing, Pdu, RoomVersion, Verdict, graph::state::Group};
@@ -13,7 +12,7 @@ use crate::{Arrival, EventId, Graph, KeyRing, Pdu, RoomVersion, Verdict, graph::
 #[derive(Debug)]
 pub struct Contested {
     version: RoomVersion,
-    events: Vec<(EventId, Box<[u8]>)>,
+    events: Vec<(EventId, Box<str>)>,
     states: Vec<Vec<Entry>>,
 }
 
@@ -49,28 +48,24 @@ pub struct Measured {
 }
 
 impl Contested {
-    pub(super) fn read(header: &Value, lines: &[&[u8]]) -> Result<Self, ReadError> {
-        let version = header
-            .get("room_version")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .parse()?;
+    pub(super) fn read(version: RoomVersion, lines: &[&str]) -> Result<Self, ReadError> {
         let mut contested = Self {
             version,
             events: Vec::new(),
             states: Vec::new(),
         };
-        for line in lines {
-            let line: Line<'_> = serde_json::from_slice(line)?;
+        for (i, line) in lines.iter().enumerate() {
+            // The header was line 1.
+            let bad = |what: &dyn std::fmt::Display| ReadError::Form(format!("line {}: {what}", i + 2));
+            let line: Line<'_> = serde_json::from_str(line).map_err(|e| bad(&e))?;
             match (line.event_id, line.pdu, line.state_set) {
-                (Some(id), Some(pdu), None) => contested.events.push((id, pdu.get().as_bytes().into())),
+                (Some(id), Some(pdu), None) => contested.events.push((id, pdu.get().into())),
                 (None, None, Some(state)) => contested.states.push(state),
-                _ => {
-                    return Err(ReadError::Form(
-                        "a line is neither event nor state set".to_owned(),
-                    ));
-                }
+                _ => return Err(bad(&"neither event nor state set")),
             }
+        }
+        if contested.states.is_empty() {
+            return Err(ReadError::Form("no state set, so nothing to resolve".to_owned()));
         }
         Ok(contested)
     }
@@ -82,7 +77,7 @@ impl Contested {
 
     /// The events' octets, in order.
     pub fn events(&self) -> impl Iterator<Item = (EventId, &[u8])> {
-        self.events.iter().map(|(id, bytes)| (*id, &**bytes))
+        self.events.iter().map(|(id, text)| (*id, text.as_bytes()))
     }
 
     /// The states to merge, as (type, state key, event).
@@ -100,12 +95,12 @@ impl Contested {
     pub fn load(&self) -> (Graph, Vec<String>) {
         let mut graph = Graph::new(self.version);
         let mut problems = Vec::new();
-        for (id, bytes) in &self.events {
-            match Pdu::parse(bytes, self.version) {
+        for (id, text) in &self.events {
+            match Pdu::parse(text.as_bytes(), self.version) {
                 Ok(pdu) if pdu.event_id() == *id && pdu.content_hash_matches() => {
                     for outcome in graph.admit_as(&pdu.assume_verified(), Arrival::Recorded(None)) {
                         match outcome.verdict {
-                            Verdict::Accepted | Verdict::SoftFailed { .. } => {}
+                            Verdict::Accepted | Verdict::Held { .. } | Verdict::Duplicate => {}
                             other => problems.push(format!("{}: {other}", outcome.event_id)),
                         }
                     }
@@ -113,6 +108,12 @@ impl Contested {
                 Ok(_) => problems.push(format!("{id}: hash doesn't match")),
                 Err(error) => problems.push(format!("{id}: {error}")),
             }
+        }
+        if let Some(missing) = graph.missing().first() {
+            problems.push(format!(
+                "{} events wait for others, {missing} among them",
+                graph.held()
+            ));
         }
         (graph, problems)
     }
@@ -135,15 +136,12 @@ impl Contested {
     }
 
     pub(super) fn load_all(&self) -> LoadedRoom {
-        let values: Vec<(String, Value)> = self
-            .events
-            .iter()
-            .filter_map(|(id, bytes)| Some((id.to_string(), serde_json::from_slice(bytes).ok()?)))
-            .collect();
+        let ids: Vec<String> = self.events.iter().map(|(id, _)| id.to_string()).collect();
+        let events = ids.iter().zip(&self.events);
         LoadedRoom::load(
             self.version,
             &KeyRing::new(),
-            values.iter().map(|(id, v)| (Some(id.as_str()), v)),
+            events.map(|(id, (_, text))| (Some(id.as_str()), &**text)),
         )
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
     ReadError, Report,
@@ -22,7 +22,7 @@ pub struct Fixture {
     verify_keys: VerifyKeys,
     #[serde(default)]
     servers_left: Vec<String>,
-    events: BTreeMap<String, Value>,
+    events: BTreeMap<String, Box<RawValue>>,
     views: BTreeMap<String, View>,
     resolutions: Vec<Row>,
     state_maps: BTreeMap<String, Vec<Entry>>,
@@ -36,7 +36,7 @@ struct View {
     #[serde(default)]
     outliers: Vec<EventId>,
     #[serde(default)]
-    rejected: BTreeMap<EventId, Value>,
+    rejected: BTreeMap<EventId, serde_json::Value>,
     #[serde(default)]
     soft_failed: Vec<EventId>,
     #[serde(default)]
@@ -55,9 +55,26 @@ struct Row {
 
 impl Fixture {
     pub(super) fn load(&self) -> Result<LoadedRoom, ReadError> {
-        let keys = key_ring(&self.verify_keys).map_err(ReadError::Form)?;
-        let events = self.events.iter().map(|(id, value)| (Some(id.as_str()), value));
+        let keys = key_ring(&self.verify_keys)?;
+        let events = self
+            .events
+            .iter()
+            .map(|(id, value)| (Some(id.as_str()), value.get()));
         Ok(LoadedRoom::load(self.room_version.parse()?, &keys, events))
+    }
+
+    /// The room, and what each server's order of arrival makes of its events.
+    pub(super) fn load_with_arrivals(&self) -> Result<LoadedRoom, ReadError> {
+        let mut room = self.load()?;
+        for (server, view) in &self.views {
+            for (id, verdict) in arrivals(self, view, &room).verdicts {
+                if let Verdict::SoftFailed { rule } = verdict {
+                    let at = room.soft_failed.entry(id).or_default();
+                    at.insert(server.clone(), rule);
+                }
+            }
+        }
+        Ok(room)
     }
 }
 
@@ -234,12 +251,18 @@ fn cited_outliers(graph: &mut Graph, room: &LoadedRoom, view: &View, wanted: &[E
     }
 }
 
-/// Soft failures, by replaying the view's order of arrival: outliers as such, and events whose parents the
-/// server never had on the state that it was given for them.
-fn check_arrival(fixture: &Fixture, server: &str, view: &View, room: &LoadedRoom, report: &mut Report) {
+/// What a view's order of arrival makes of its events.
+#[derive(Default)]
+struct Arrivals {
+    verdicts: BTreeMap<EventId, Verdict>,
+    unplaced: Vec<String>,
+}
+
+/// Replays a view's order of arrival: outliers as such, and events whose parents the server never had on the state
+/// that it was given for them.
+fn arrivals(fixture: &Fixture, view: &View, room: &LoadedRoom) -> Arrivals {
     let mut graph = Graph::new(room.graph.room_version());
-    let mut ours = BTreeSet::new();
-    let mut unplaced: Vec<String> = Vec::new();
+    let mut out = Arrivals::default();
     for id in &view.order {
         let Some(pdu) = room.pdus.get(id) else { continue };
         let mut outcomes = Vec::new();
@@ -254,7 +277,8 @@ fn check_arrival(fixture: &Fixture, server: &str, view: &View, room: &LoadedRoom
                 .get(id)
                 .and_then(|name| fixture.state_maps.get(name.as_deref()?));
             let Some(map) = map else {
-                unplaced.push(format!("the state that {id} was taken on is not recorded"));
+                out.unplaced
+                    .push(format!("the state that {id} was taken on is not recorded"));
                 continue;
             };
             let state: Vec<EventId> = map.iter().map(|(.., id)| *id).collect();
@@ -263,29 +287,59 @@ fn check_arrival(fixture: &Fixture, server: &str, view: &View, room: &LoadedRoom
         }
         for outcome in outcomes {
             match outcome.verdict {
-                Verdict::SoftFailed { .. } => drop(ours.insert(outcome.event_id)),
-                Verdict::Accepted | Verdict::Outlier | Verdict::Duplicate => {}
-                Verdict::Rejected { .. } if view.rejected.contains_key(&outcome.event_id) => {}
-                other => unplaced.push(format!("{}: {other}", outcome.event_id)),
+                Verdict::Held { .. } | Verdict::Dropped(_) => {
+                    out.unplaced
+                        .push(format!("{}: {}", outcome.event_id, outcome.verdict));
+                }
+                Verdict::Duplicate => {}
+                verdict => drop(out.verdicts.insert(outcome.event_id, verdict)),
             }
         }
     }
+    out
+}
+
+/// Soft failures and rejections in a view's order of arrival. They depend on what the server knew when, and on how
+/// it came by it, so they are told and decide nothing.
+fn check_arrival(fixture: &Fixture, server: &str, view: &View, room: &LoadedRoom, report: &mut Report) {
+    let Arrivals { verdicts, unplaced } = arrivals(fixture, view, room);
     if let Some(first) = unplaced.first() {
         let n = unplaced.len();
         report.notes.push(format!(
             "{server}: {n} events of its order of arrival can't be placed; {first}"
         ));
     }
+    let ours = |wanted: fn(&Verdict) -> bool| -> BTreeSet<EventId> {
+        let found = verdicts.iter().filter(|(_, v)| wanted(v));
+        found.map(|(id, _)| *id).collect()
+    };
+    let rejected = ours(|v| matches!(v, Verdict::Rejected { .. }));
+    for id in rejected.iter().filter(|id| !view.rejected.contains_key(*id)) {
+        let verdict = verdicts.get(id).map(ToString::to_string).unwrap_or_default();
+        report
+            .notes
+            .push(format!("{server}: {id} not rejected there, here {verdict}"));
+    }
+    for id in view
+        .rejected
+        .keys()
+        .filter(|id| verdicts.contains_key(*id) && !rejected.contains(*id))
+    {
+        report
+            .notes
+            .push(format!("{server}: {id} rejected there, not here"));
+    }
+    let soft = ours(|v| matches!(v, Verdict::SoftFailed { .. }));
     let recorded: BTreeSet<_> = view.soft_failed.iter().copied().collect();
-    let agreed = recorded.intersection(&ours).count();
+    let agreed = recorded.intersection(&soft).count();
     report.soft_failures.0 += agreed;
     report.soft_failures.1 += recorded.len();
-    let only = |a: &BTreeSet<EventId>, b: &BTreeSet<EventId>| a.difference(b).count();
-    if recorded != ours {
+    if recorded != soft {
+        let only = |a: &BTreeSet<EventId>, b: &BTreeSet<EventId>| a.difference(b).count();
         report.notes.push(format!(
             "{server}: soft failures depend on what the server knew when: {agreed} as recorded, {} only there, {} only here",
-            only(&recorded, &ours),
-            only(&ours, &recorded)
+            only(&recorded, &soft),
+            only(&soft, &recorded)
         ));
     }
 }

@@ -1,11 +1,9 @@
 //! Documents, and rooms loaded from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
-use super::{Contested, ReadError, Report, fixture::Fixture, synthetic::Synthetic};
-use crate::{Arrival, EventId, Graph, KeyRing, Outcome, Pdu, RoomVersion, Verdict, VerifyKey};
+use super::{Contested, ReadError, fixture::Fixture, plain::Plain, synthetic::Synthetic};
+use crate::{Arrival, AuthRule, EventId, Graph, KeyRing, Outcome, Pdu, RoomVersion, Verdict, VerifyKey};
 
 /// A file's content.
 #[derive(Debug)]
@@ -18,53 +16,18 @@ pub enum Document {
     /// A contested set: events and the states to merge.
     Contested(Box<Contested>),
     /// PDUs and nothing else.
-    Plain(Vec<Value>),
+    Plain(Box<Plain>),
 }
 
-/// Reads a document of any known form.
-pub fn read(bytes: &[u8]) -> Result<Document, ReadError> {
-    if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
-        return match value.get("format").and_then(Value::as_str) {
-            Some("synapse-state-fixture-1") => Ok(Document::Fixture(serde_json::from_value(value)?)),
-            Some("synthetic-stateres-1") => Ok(Document::Synthetic(serde_json::from_value(value)?)),
-            Some(other) => Err(ReadError::Form(format!("unknown format {other:?}"))),
-            None => match value {
-                Value::Array(pdus) => Ok(Document::Plain(pdus)),
-                Value::Object(_) if value.get("sender").is_some() => Ok(Document::Plain(vec![value])),
-                Value::Object(_) if value.get("pdus").is_some_and(Value::is_array) => Ok(Document::Plain(
-                    value
-                        .get("pdus")
-                        .and_then(Value::as_array)
-                        .cloned()
-                        .unwrap_or_default(),
-                )),
-                _ => Err(ReadError::Form("neither PDUs nor a known format".to_owned())),
-            },
-        };
-    }
-    let lines: Vec<&[u8]> = bytes
-        .split(|b| *b == b'\n')
-        .filter(|l| !l.trim_ascii().is_empty())
-        .collect();
-    let header: Value = serde_json::from_slice(lines.first().copied().unwrap_or_default())?;
-    if header.get("forks").is_some() && header.get("room_version").is_some() {
-        return Ok(Document::Contested(Box::new(Contested::read(
-            &header,
-            lines.get(1..).unwrap_or_default(),
-        )?)));
-    }
-    let pdus: Result<Vec<Value>, _> = lines.iter().map(|l| serde_json::from_slice(l)).collect();
-    Ok(Document::Plain(pdus?))
-}
+/// Public keys as fixtures have them: by server and key id, in base64.
+pub type VerifyKeys = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Public keys as fixtures have them.
-pub(super) type VerifyKeys = BTreeMap<String, BTreeMap<String, String>>;
-
-pub(super) fn key_ring(keys: &VerifyKeys) -> Result<KeyRing, String> {
+pub(super) fn key_ring(keys: &VerifyKeys) -> Result<KeyRing, ReadError> {
     let mut ring = KeyRing::new();
     for (server, keys) in keys {
         for (id, key) in keys {
-            let key = VerifyKey::from_base64(key).map_err(|e| format!("key {id} of {server}: {e}"))?;
+            let key = VerifyKey::from_base64(key)
+                .map_err(|e| ReadError::Form(format!("key {id} of {server}: {e}")))?;
             ring.insert(server, id, key, None);
         }
     }
@@ -82,61 +45,30 @@ pub struct LoadedRoom {
     pub problems: Vec<String>,
     /// Outcomes in order of admission.
     pub outcomes: Vec<Outcome>,
+    /// Soft failures by event and server, where the file records in which order events arrived.
+    pub soft_failed: BTreeMap<EventId, BTreeMap<String, AuthRule>>,
 }
 
 impl LoadedRoom {
-    /// Reads and admits events given with the ids they should have, if any.
+    /// Reads and admits events given with the ids they should have, if any. A file is the room's past and has no
+    /// order of arrival, so there is no check 6.
     pub(super) fn load<'a>(
         version: RoomVersion,
         keys: &KeyRing,
-        events: impl Iterator<Item = (Option<&'a str>, &'a Value)>,
+        events: impl Iterator<Item = (Option<&'a str>, &'a str)>,
     ) -> Self {
         let mut room = Self {
             graph: Graph::new(version),
             pdus: BTreeMap::new(),
             problems: Vec::new(),
             outcomes: Vec::new(),
+            soft_failed: BTreeMap::new(),
         };
-        let mut order = Vec::new();
-        for (claimed, value) in events {
-            let name = claimed.unwrap_or("an event");
-            let text = value.to_string();
-            let pdu = match Pdu::parse(text.as_bytes(), version) {
-                Ok(pdu) => pdu,
-                Err(error) => {
-                    room.problems.push(format!("{name}: {error}"));
-                    continue;
-                }
-            };
-            let id = pdu.event_id();
-            if claimed.is_some_and(|c| c != id.to_string()) {
-                room.problems
-                    .push(format!("{name}: its id by reference hash is {id}"));
-            }
-            if !pdu.content_hash_matches() {
-                room.problems.push(format!("{name}: content hash doesn't match"));
-            }
-            let pdu = if keys.is_empty() {
-                pdu.assume_verified()
-            } else {
-                match pdu.clone().verify(keys) {
-                    Ok(pdu) => pdu,
-                    Err(error) => {
-                        room.problems.push(format!("{name}: {error}"));
-                        pdu.assume_verified()
-                    }
-                }
-            };
-            order.push(id);
-            room.pdus.insert(id, pdu);
+        let mut given = Vec::new();
+        for (claimed, text) in events {
+            given.extend(room.take(claimed, text, version, keys));
         }
-        // The create event first: before it nothing can be placed.
-        order.sort_by_key(|id| {
-            room.pdus
-                .get(id)
-                .is_none_or(|p| p.event_type() != "m.room.create")
-        });
-        for id in order {
+        for id in parents_first(&given, &room.pdus) {
             if let Some(pdu) = room.pdus.get(&id) {
                 room.outcomes
                     .extend(room.graph.admit_as(pdu, Arrival::Recorded(None)));
@@ -145,53 +77,83 @@ impl LoadedRoom {
         room
     }
 
+    /// Reads one event and notes what is wrong with it.
+    fn take(
+        &mut self,
+        claimed: Option<&str>,
+        text: &str,
+        version: RoomVersion,
+        keys: &KeyRing,
+    ) -> Option<EventId> {
+        let name = claimed.map_or_else(|| format!("event {}", self.pdus.len() + 1), ToOwned::to_owned);
+        let mut problem = |what: &dyn std::fmt::Display| self.problems.push(format!("{name}: {what}"));
+        let parsed = match Pdu::parse(text.as_bytes(), version) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                problem(&error);
+                return None;
+            }
+        };
+        let id = parsed.event_id();
+        if claimed.is_some_and(|c| c != id.to_string()) {
+            problem(&format_args!("its id by reference hash is {id}"));
+        }
+        if !parsed.content_hash_matches() {
+            problem(&"content hash doesn't match");
+        }
+        if !keys.is_empty()
+            && let Err(error) = parsed.clone().verify(keys)
+        {
+            problem(&error);
+        }
+        self.pdus.insert(id, parsed.assume_verified());
+        Some(id)
+    }
+
     /// Loads the room of a document with one room; of a synthetic one the given room.
     pub fn of(document: &Document, room: usize) -> Result<Self, ReadError> {
         match document {
-            Document::Fixture(f) => f.load(),
             Document::Synthetic(s) => s.load(room),
+            _ if room > 0 => Err(ReadError::Form(format!("no room {room}, the file has one"))),
+            Document::Fixture(f) => f.load_with_arrivals(),
             Document::Contested(c) => Ok(c.load_all()),
-            Document::Plain(pdus) => Ok(load_plain(pdus)),
+            Document::Plain(plain) => Ok(plain.load()),
+        }
+    }
+
+    /// How an event fared; if nothing else is to be said, where and by which rule it was soft-failed.
+    pub(super) fn verdict(&self, id: EventId) -> Option<Verdict> {
+        let dropped = || {
+            let outcome = self.outcomes.iter().find(|o| o.event_id == id)?;
+            Some(outcome.verdict.clone())
+        };
+        let verdict = self.graph.verdict(id).or_else(dropped)?;
+        let soft = self.soft_failed.get(&id).and_then(|at| at.values().next());
+        match soft {
+            Some(rule) if verdict.is_accepted() => Some(Verdict::SoftFailed { rule: *rule }),
+            _ => Some(verdict),
         }
     }
 }
 
-/// The room version that plain PDUs are of: that of their create event, or 12.
-fn version_of(pdus: &[Value]) -> RoomVersion {
-    let create = pdus
-        .iter()
-        .find(|p| p.get("type").and_then(Value::as_str) == Some("m.room.create"));
-    let version = create.and_then(|c| c.get("content")?.get("room_version")?.as_str());
-    version.and_then(|v| v.parse().ok()).unwrap_or(RoomVersion::V12)
-}
-
-fn load_plain(pdus: &[Value]) -> LoadedRoom {
-    let events = pdus.iter().map(|p| p.get("pdu").unwrap_or(p)).collect::<Vec<_>>();
-    let version = version_of(&events.iter().map(|v| (*v).clone()).collect::<Vec<_>>());
-    LoadedRoom::load(version, &KeyRing::new(), events.into_iter().map(|v| (None, v)))
-}
-
-pub(super) fn check_plain(pdus: &[Value], name: &str) -> Report {
-    let room = load_plain(pdus);
-    let mut report = Report {
-        name: name.to_owned(),
-        events: pdus.len(),
-        differences: room.problems,
-        ..Report::default()
-    };
-    for outcome in &room.outcomes {
-        match &outcome.verdict {
-            Verdict::Accepted | Verdict::Held { .. } | Verdict::Duplicate => {}
-            other => report.notes.push(format!("{}: {other}", outcome.event_id)),
+/// The events so that each comes after those it needs, otherwise as they are given; the create event first, as
+/// nothing can be placed before it.
+fn parents_first(given: &[EventId], pdus: &BTreeMap<EventId, Pdu>) -> Vec<EventId> {
+    let create = |id: &&EventId| pdus.get(id).is_some_and(|p| p.event_type() == "m.room.create");
+    let mut out = Vec::with_capacity(given.len());
+    let mut entered: BTreeSet<EventId> = BTreeSet::new();
+    for root in given.iter().filter(create).chain(given) {
+        let mut stack = vec![(*root, false)];
+        while let Some((id, done)) = stack.pop() {
+            let Some(pdu) = pdus.get(&id) else { continue };
+            if done {
+                out.push(id);
+            } else if entered.insert(id) {
+                stack.push((id, true));
+                let needed = pdu.prev_events().iter().chain(pdu.auth_events());
+                stack.extend(needed.map(|n| (*n, false)));
+            }
         }
     }
-    let missing = room.graph.missing();
-    if !missing.is_empty() {
-        let held = room.graph.held();
-        report.differences.push(format!(
-            "{held} events wait for {} that are not in the file",
-            missing.len()
-        ));
-    }
-    report
+    out
 }

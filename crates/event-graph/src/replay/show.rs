@@ -5,6 +5,8 @@ use std::{
     fmt::Write as _,
 };
 
+use serde::Serialize;
+
 use super::room::LoadedRoom;
 use crate::{EventId, Pdu, Verdict};
 
@@ -74,9 +76,60 @@ fn title(pdu: &Pdu) -> String {
 }
 
 fn verdict(room: &LoadedRoom, id: EventId) -> Verdict {
-    room.graph
-        .verdict(id)
-        .unwrap_or(Verdict::Held { missing: Vec::new() })
+    room.verdict(id).unwrap_or(Verdict::Held { missing: Vec::new() })
+}
+
+/// An event as programs get it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownEvent {
+    /// The event.
+    pub event_id: EventId,
+    /// Its type.
+    pub event_type: String,
+    /// Its state key.
+    pub state_key: Option<String>,
+    /// Who sent it.
+    pub sender: String,
+    /// What it stands on.
+    pub prev_events: Vec<EventId>,
+    /// How it fared.
+    pub verdict: String,
+    /// The redaction that took effect on it.
+    pub redacted_by: Option<EventId>,
+}
+
+/// A room as programs get it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// The events, parents first.
+    pub events: Vec<ShownEvent>,
+    /// The forward extremities.
+    pub forward_extremities: Vec<EventId>,
+    /// The current state, as (type, state key, event).
+    pub current_state: Vec<(String, String, EventId)>,
+}
+
+/// What [`timeline`] tells, for programs.
+pub fn overview(room: &mut LoadedRoom) -> Shown {
+    let event = |pdu: &&Pdu| ShownEvent {
+        event_id: pdu.event_id(),
+        event_type: pdu.event_type().to_owned(),
+        state_key: pdu.state_key().map(str::to_owned),
+        sender: pdu.sender().to_owned(),
+        prev_events: pdu.prev_events().to_vec(),
+        verdict: verdict(room, pdu.event_id()).to_string(),
+        redacted_by: room.graph.redacted_by(pdu.event_id()),
+    };
+    let events = order(room).iter().map(event).collect();
+    let state = room.graph.current_state();
+    Shown {
+        events,
+        current_state: state
+            .iter()
+            .map(|e| (e.event_type.to_owned(), e.state_key.to_owned(), e.event_id))
+            .collect(),
+        forward_extremities: room.graph.extremities(),
+    }
 }
 
 /// One line an event: place, id, parents, sender, what, and how it fared where that is not "accepted".
@@ -102,6 +155,10 @@ pub fn timeline(room: &mut LoadedRoom) -> String {
         match verdict(room, id) {
             Verdict::Accepted => {}
             other => drop(write!(out, "  ** {other}")),
+        }
+        if let Some(at) = room.soft_failed.get(&id) {
+            let servers: Vec<&str> = at.keys().map(String::as_str).collect();
+            let _ = write!(out, " at {}", servers.join(", "));
         }
         if let Some(by) = room.graph.redacted_by(id) {
             let _ = write!(out, "  (redacted by {})", short(by));

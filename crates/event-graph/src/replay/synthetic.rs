@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{
     ReadError, Report,
@@ -23,7 +23,7 @@ pub struct Synthetic {
 struct Room {
     room: u64,
     room_version: String,
-    events: BTreeMap<String, Value>,
+    events: BTreeMap<String, Box<RawValue>>,
     state_maps: BTreeMap<String, Vec<Entry>>,
     resolutions: Vec<Row>,
 }
@@ -36,12 +36,15 @@ struct Row {
 
 impl Synthetic {
     pub(super) fn load(&self, room: usize) -> Result<LoadedRoom, ReadError> {
-        let keys = key_ring(&self.verify_keys).map_err(ReadError::Form)?;
+        let keys = key_ring(&self.verify_keys)?;
         let room = self
             .rooms
             .get(room)
             .ok_or_else(|| ReadError::Form(format!("no room {room}")))?;
-        let events = room.events.iter().map(|(id, value)| (Some(id.as_str()), value));
+        let events = room
+            .events
+            .iter()
+            .map(|(id, value)| (Some(id.as_str()), value.get()));
         Ok(LoadedRoom::load(room.room_version.parse()?, &keys, events))
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::world::{USERS, World};
 
 mod edges;
+mod history;
 
 const ANN: &str = USERS[0];
 const BOB: &str = USERS[1];

@@ -200,7 +200,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(2_000), failure_persistence: None, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn agrees_with_ruma_state_res(version in version(), program in steps(40)) {
+    fn atk_22_atk_25_agrees_with_ruma_state_res(version in version(), program in steps(40)) {
         let mut world = World::new(version);
         for step in &program {
             world.step(step);

@@ -17,7 +17,7 @@ fn every_recorded_room_agrees() {
         if !recorded || file.extension().is_none_or(|e| e != "json") {
             continue;
         }
-        let report = check(&read(&std::fs::read(&file).unwrap()).unwrap(), &name);
+        let report = check(&read(&std::fs::read(&file).unwrap(), None).unwrap(), &name);
         assert!(report.passed(), "{name}: {:#?}", report.differences);
         rooms += 1;
         resolutions += report.resolutions;
@@ -35,7 +35,7 @@ fn every_recorded_room_agrees() {
 fn a_changed_fixture_does_not_pass() {
     let Some(data) = data() else { return };
     let text = std::fs::read_to_string(data.join("synapse/v12-ban_vs_activity.json")).unwrap();
-    let passes = |text: &str| check(&read(text.as_bytes()).unwrap(), "changed").passed();
+    let passes = |text: &str| check(&read(text.as_bytes(), None).unwrap(), "changed").passed();
     assert!(passes(&text));
     assert!(!passes(&text.replacen(
         "\"membership\":\"ban\"",
@@ -61,7 +61,11 @@ fn a_changed_fixture_does_not_pass() {
 #[test]
 fn rooms_can_be_shown_and_explained() {
     let Some(data) = data() else { return };
-    let document = read(&std::fs::read(data.join("synapse/v11-ban_vs_activity.json")).unwrap()).unwrap();
+    let document = read(
+        &std::fs::read(data.join("synapse/v11-ban_vs_activity.json")).unwrap(),
+        None,
+    )
+    .unwrap();
     let mut room = event_graph::replay::LoadedRoom::of(&document, 0).unwrap();
     let timeline = event_graph::replay::timeline(&mut room);
     assert_eq!(
@@ -73,11 +77,17 @@ fn rooms_can_be_shown_and_explained() {
     assert_eq!(svg.matches("<text").count(), room.pdus.len());
     let ids: Vec<_> = room.pdus.keys().copied().collect();
     for id in ids {
-        let text = event_graph::replay::explain(&mut room, &id.to_string()).unwrap();
-        assert!(
-            text.contains("check 4, against its auth events: allowed"),
-            "{text}"
+        let explanation = event_graph::replay::explain(&room, &id.to_string()).unwrap();
+        assert_eq!(explanation.check_4, None, "{explanation}");
+        let text = explanation.to_string();
+        assert_eq!(
+            text.contains("soft-failed on arrival at"),
+            room.soft_failed.contains_key(&id)
         );
     }
-    assert!(event_graph::replay::explain(&mut room, "$nothing").is_none());
+    assert!(!room.soft_failed.is_empty());
+    assert!(timeline.contains("** soft-failed by"));
+    assert!(event_graph::replay::explain(&room, "$nothing").is_none());
+    let shown = event_graph::replay::overview(&mut room);
+    assert_eq!(shown.events.len(), room.pdus.len());
 }

@@ -11,6 +11,7 @@ mod attacks;
 mod convergence;
 mod corpus;
 mod differential;
+mod files;
 mod fixtures;
 mod owner;
 mod receipt;

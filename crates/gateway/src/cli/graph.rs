@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::failure::{Code, Failure};
 use clap::{Args, Subcommand};
-use event_graph::replay::{self, Document, LoadedRoom, Report};
+use event_graph::RoomVersion;
+use event_graph::replay::{self, Document, LoadedRoom, Report, VerifyKeys};
 use serde_json::json;
 
 /// Event graphs from files: check them, resolve them, show them, explain verdicts.
@@ -24,6 +26,8 @@ enum GraphCommand {
         /// Prints a JSON list of reports.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        plain: PlainArgs,
     },
     /// Resolves a contested set, or the forward extremities of a room.
     Resolve {
@@ -33,8 +37,10 @@ enum GraphCommand {
         #[arg(long)]
         json: bool,
         /// How often resolution is measured.
-        #[arg(long, default_value_t = 5)]
-        runs: usize,
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+        runs: u16,
+        #[command(flatten)]
+        plain: PlainArgs,
     },
     /// Prints a readable timeline, or the graph for a picture.
     Show {
@@ -46,9 +52,14 @@ enum GraphCommand {
         /// Prints a picture.
         #[arg(long)]
         svg: bool,
+        /// Prints JSON: events, forward extremities, current state.
+        #[arg(long, conflicts_with_all = ["dot", "svg"])]
+        json: bool,
         /// Which room of a file with several.
         #[arg(long, default_value_t = 0)]
         room: usize,
+        #[command(flatten)]
+        plain: PlainArgs,
     },
     /// Tells which rule allowed or rejected an event, and with which auth events.
     Explain {
@@ -56,45 +67,86 @@ enum GraphCommand {
         file: PathBuf,
         /// The event's id, or its beginning.
         event: String,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
         /// Which room of a file with several.
         #[arg(long, default_value_t = 0)]
         room: usize,
+        #[command(flatten)]
+        plain: PlainArgs,
     },
+}
+
+/// What files of plain PDUs may lack.
+#[derive(Debug, Args)]
+struct PlainArgs {
+    /// The room version of PDUs whose create event isn't in the file: 6 to 12.
+    #[arg(long, value_name = "VERSION")]
+    room_version: Option<RoomVersion>,
+    /// Public keys to verify the signatures of plain PDUs with: a JSON file {server: {key id: base64}}.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
 }
 
 /// Something was not as recorded, or not there.
 const DIFFERENT: u8 = 1;
-/// Input that can't be read.
-const UNREADABLE: u8 = 2;
 
 /// Runs `causeway graph`. Exits with 1 on any difference and 2 on unreadable input.
 pub(super) fn run(args: GraphArgs) -> ExitCode {
     let result = match args.command {
-        GraphCommand::Check { files, json } => check(&files, json),
-        GraphCommand::Resolve { file, json, runs } => resolve(&file, json, runs),
-        GraphCommand::Show { file, dot, svg, room } => load(&file, room).map(|mut room| {
-            let text = match (dot, svg) {
-                (true, _) => replay::dot(&room),
-                (_, true) => replay::svg(&room),
+        GraphCommand::Check { files, json, plain } => check(&files, json, &plain),
+        GraphCommand::Resolve {
+            file,
+            json,
+            runs,
+            plain,
+        } => resolve(&file, json, runs.into(), &plain),
+        GraphCommand::Show {
+            file,
+            dot,
+            svg,
+            json,
+            room,
+            plain,
+        } => load(&file, room, &plain).map(|mut room| {
+            let text = match (dot, svg, json) {
+                (true, ..) => replay::dot(&room),
+                (_, true, _) => replay::svg(&room),
+                (_, _, true) => format!("{}\n", json!(replay::overview(&mut room))),
                 _ => replay::timeline(&mut room),
             };
             print(&text);
             0
         }),
-        GraphCommand::Explain { file, event, room } => load(&file, room).map(|mut room| {
-            if let Some(text) = replay::explain(&mut room, &event) {
-                print(&text);
-                return 0;
+        GraphCommand::Explain {
+            file,
+            event,
+            json,
+            room,
+            plain,
+        } => load(&file, room, &plain).map(|room| {
+            let Some(explanation) = replay::explain(&room, &event) else {
+                eprintln!(
+                    "{event}: no such event in {}, or several begin like this",
+                    file.display()
+                );
+                return DIFFERENT;
+            };
+            if json {
+                print(&format!("{}\n", json!(explanation)));
+            } else {
+                print(&explanation.to_string());
             }
-            eprintln!("{event}: no such event, or several begin like this");
-            DIFFERENT
+            0
         }),
     };
     match result {
         Ok(code) => ExitCode::from(code),
         Err(message) => {
-            eprintln!("{message}");
-            ExitCode::from(UNREADABLE)
+            let remedy = "give a recorded room, a contested set, or PDUs as JSON; docs/errors/graph-file.md has the forms";
+            eprintln!("{}", Failure::new(Code::GraphFile, message, remedy).report());
+            ExitCode::from(Code::GraphFile.exit())
         }
     }
 }
@@ -105,26 +157,34 @@ fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
-fn read(file: &PathBuf) -> Result<Document, String> {
-    let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    replay::read(&bytes).map_err(|e| format!("{}: {e}", file.display()))
+fn read(file: &PathBuf, plain: &PlainArgs) -> Result<Document, String> {
+    let because = |file: &PathBuf, why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
+    let bytes = std::fs::read(file).map_err(|e| because(file, &e))?;
+    let mut document = replay::read(&bytes, plain.room_version).map_err(|e| because(file, &e))?;
+    if let (Document::Plain(pdus), Some(keys)) = (&mut document, &plain.keys) {
+        let bytes = std::fs::read(keys).map_err(|e| because(keys, &e))?;
+        let given: VerifyKeys = serde_json::from_slice(&bytes).map_err(|e| because(keys, &e))?;
+        pdus.add_keys(&given).map_err(|e| because(keys, &e))?;
+    }
+    Ok(document)
 }
 
-fn load(file: &PathBuf, room: usize) -> Result<LoadedRoom, String> {
-    LoadedRoom::of(&read(file)?, room).map_err(|e| format!("{}: {e}", file.display()))
+fn load(file: &PathBuf, room: usize, plain: &PlainArgs) -> Result<LoadedRoom, String> {
+    LoadedRoom::of(&read(file, plain)?, room).map_err(|e| format!("{}: {e}", file.display()))
 }
 
-fn check(files: &[PathBuf], json: bool) -> Result<u8, String> {
-    let mut reports: Vec<Report> = Vec::new();
+fn check(files: &[PathBuf], json: bool, plain: &PlainArgs) -> Result<u8, String> {
+    let mut reports: Vec<serde_json::Value> = Vec::new();
     let mut code = 0;
     let mut unreadable = Vec::new();
     for file in files {
         let name = file
             .file_name()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        let report = match read(file) {
+        let report = match read(file, plain) {
             Ok(document) => replay::check(&document, &name),
             Err(message) => {
+                reports.push(json!({"name": name, "passed": false, "error": message}));
                 unreadable.push(message);
                 continue;
             }
@@ -135,10 +195,9 @@ fn check(files: &[PathBuf], json: bool) -> Result<u8, String> {
         if !json {
             print(&line(&report));
         }
-        reports.push(report);
+        reports.push(as_json(&report));
     }
     if json {
-        let reports: Vec<_> = reports.iter().map(as_json).collect();
         print(&format!("{}\n", json!(reports)));
     }
     if unreadable.is_empty() {
@@ -173,8 +232,8 @@ fn line(report: &Report) -> String {
     lines.join("\n     ") + "\n"
 }
 
-fn resolve(file: &PathBuf, json: bool, runs: usize) -> Result<u8, String> {
-    let document = read(file)?;
+fn resolve(file: &PathBuf, json: bool, runs: usize, plain: &PlainArgs) -> Result<u8, String> {
+    let document = read(file, plain)?;
     let measured =
         replay::measure(&document, runs, cpu_ms).map_err(|e| format!("{}: {e}", file.display()))?;
     if json {
