@@ -137,7 +137,9 @@ impl HomeserverTransport {
                 self.homeserver.join(room_id).await?;
                 tracing::info!(request_id = entry.request_id, room_id, "the bot joined");
             }
-            OutboxBody::Notify | OutboxBody::Submit { .. } => return Err(Failure::NotOurs),
+            OutboxBody::Notify | OutboxBody::Submit { .. } | OutboxBody::Consent { .. } => {
+                return Err(Failure::NotOurs);
+            }
         }
         Ok(())
     }

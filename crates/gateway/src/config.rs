@@ -23,6 +23,7 @@ mod peers;
 mod provider;
 mod secret;
 mod store;
+mod users;
 mod validate;
 
 pub use admin::AdminConfig;
@@ -39,6 +40,7 @@ pub use peers::PeerConfig;
 pub use provider::ProviderConfig;
 pub use secret::Secret;
 pub use store::StoreConfig;
+pub use users::{ConsentRequiredOf, UsersConfig};
 pub use validate::Problem;
 
 /// The whole configuration. Paths are relative to the folder of the configuration file.
@@ -65,6 +67,9 @@ pub struct Config {
     pub homeserver: Option<HomeserverConfig>,
     /// The appservice side of the homeserver. Goes with the section `homeserver`.
     pub appservice: Option<AppserviceConfig>,
+    /// What users of this provider are open to, unless they decide otherwise themselves.
+    #[serde(default)]
+    pub users: UsersConfig,
     /// Health, metrics and administration. Keep it off the public network.
     #[serde(default)]
     pub admin: AdminConfig,

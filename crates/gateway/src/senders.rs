@@ -1,6 +1,6 @@
 //! What leaves: the way to other providers, and a sender per destination, started with its first entry.
 
-use crate::mimi_client::{Answer, MimiClient};
+use crate::mimi_client::{Answer, LinkError, MimiClient};
 use crate::web::Stop;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use mimi_wire::{Decode as _, MimiUri};
 use room_engine::outbox::{
     Delivery, Destination, OutboxBody, OutboxEntry, Sender, SenderSettings, Transport,
 };
-use room_engine::{Engine, RequestContext};
+use room_engine::{Engine, Refusal, RequestContext, Sent};
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
@@ -29,6 +29,19 @@ impl MimiTransport {
     }
 
     async fn post(&self, entry: &OutboxEntry, endpoint: Endpoint) -> Result<Answer, Delivery> {
+        let answer = self.try_post(entry, endpoint, &entry.room).await?;
+        answer.map_err(|e| Delivery::Retry {
+            after: None,
+            reason: e.to_string(),
+        })
+    }
+
+    async fn try_post(
+        &self,
+        entry: &OutboxEntry,
+        endpoint: Endpoint,
+        variable: &str,
+    ) -> Result<Result<Answer, LinkError>, Delivery> {
         let Destination::Provider(peer) = &entry.destination else {
             return Err(refused(
                 "wrong_destination",
@@ -36,14 +49,70 @@ impl MimiTransport {
             ));
         };
         let body = Bytes::copy_from_slice(&entry.octets.0);
-        let answer = self
+        Ok(self
             .client
-            .post(peer, endpoint, &entry.room, &entry.request_id, body)
-            .await;
-        answer.map_err(|e| Delivery::Retry {
-            after: None,
-            reason: e.to_string(),
-        })
+            .post(peer, endpoint, variable, &entry.request_id, body)
+            .await)
+    }
+
+    /// A consent entry. The requester learns whether it arrived, and nothing about what happens with it.
+    async fn consent(&self, entry: &OutboxEntry, consent: &ConsentBody<'_>) -> Delivery {
+        let endpoint = if consent.request {
+            Endpoint::RequestConsent
+        } else {
+            Endpoint::UpdateConsent
+        };
+        let answer = match self.try_post(entry, endpoint, consent.other.as_str()).await {
+            Ok(answer) => answer,
+            Err(delivery) => return delivery,
+        };
+        let failure = match answer {
+            // The draft says 201, and lets a provider say 404 for a user it doesn't have.
+            Ok(answer) if answer.status.is_success() => None,
+            Ok(answer) => match answer.status {
+                StatusCode::NOT_FOUND => Some("the other provider has no such user".to_owned()),
+                status if status.is_client_error() && !again(status) => {
+                    Some(format!("the other provider answered {status}"))
+                }
+                _ => return retry(&answer),
+            },
+            Err(error @ (LinkError::NotAPeer(_) | LinkError::NoEndpoint { .. })) => Some(error.to_string()),
+            Err(error) => {
+                return Delivery::Retry {
+                    after: None,
+                    reason: error.to_string(),
+                };
+            }
+        };
+        if consent.ask {
+            let Ok(user) = MimiUri::parse(&entry.room) else {
+                return refused("malformed", "the entry's user is no URI");
+            };
+            let ctx = RequestContext {
+                request_id: entry.request_id.clone(),
+            };
+            let sent = failure.as_ref().map_or(Sent::Delivered, |reason| Sent::Failed {
+                reason: reason.clone(),
+            });
+            let noted = self
+                .engine
+                .consent_sent(ctx, &user, consent.other, consent.room, sent)
+                .await;
+            match noted {
+                // An account that is gone asks no more.
+                Ok(()) | Err(Refusal::Unknown { .. }) => {}
+                Err(error) => {
+                    return Delivery::Retry {
+                        after: None,
+                        reason: error.to_string(),
+                    };
+                }
+            }
+        }
+        match failure {
+            None => Delivery::Done,
+            Some(reason) => refused("consent", reason),
+        }
     }
 
     /// What the hub says to a message. A hub that refuses the request itself has refused the message: nothing about
@@ -61,6 +130,22 @@ impl MimiTransport {
             _ => Err(retry(answer)),
         }
     }
+}
+
+/// What an entry of kind consent says besides its octets.
+struct ConsentBody<'a> {
+    other: &'a MimiUri,
+    room: Option<&'a MimiUri>,
+    request: bool,
+    ask: bool,
+}
+
+/// Whether a client error may be none the next time.
+fn again(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+    )
 }
 
 fn refused(code: &str, reason: impl Into<String>) -> Delivery {
@@ -114,6 +199,20 @@ impl Transport for MimiTransport {
                         reason: error.to_string(),
                     },
                 }
+            }
+            OutboxBody::Consent {
+                other,
+                room_id,
+                request,
+                ask,
+            } => {
+                let consent = ConsentBody {
+                    other,
+                    room: room_id.as_ref(),
+                    request: *request,
+                    ask: *ask,
+                };
+                self.consent(entry, &consent).await
             }
             _ => refused("wrong_destination", "an entry for the homeserver"),
         }

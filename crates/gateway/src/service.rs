@@ -73,6 +73,7 @@ pub fn engine_config(config: &Config) -> EngineConfig {
             bot: appservice::bot_user_id(&h.server_name),
         }),
         limits: Limits::default(),
+        users: config.users.policies(),
     }
 }
 

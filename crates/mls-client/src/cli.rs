@@ -4,6 +4,7 @@ mod account;
 mod chat;
 mod error;
 mod output;
+mod people;
 mod rooms;
 mod secret;
 
@@ -70,6 +71,11 @@ enum Command {
     Read(rooms::ReadArgs),
     Sync(rooms::SyncArgs),
     Chat(chat::ChatArgs),
+    Consent(people::ConsentArgs),
+    Profile(people::ProfileArgs),
+    Find(people::FindArgs),
+    /// Show what waits for you: consent requests, answers to yours, KeyPackages running low.
+    Notices,
     Secrets(secret::SecretsArgs),
 }
 
@@ -101,6 +107,10 @@ pub async fn run(args: ClientArgs) -> Result<(), CliError> {
         Command::Read(args) => rooms::read(&place, &args, out).await,
         Command::Sync(args) => rooms::sync(&mut place.client()?, &args, out).await,
         Command::Chat(args) => chat::chat(&mut place.client()?, &args, out).await,
+        Command::Consent(args) => people::consent(&place.client()?, args, out).await,
+        Command::Profile(args) => people::profile(&place.client()?, args, out).await,
+        Command::Find(args) => people::find(&place.client()?, args, out).await,
+        Command::Notices => people::notices(&place.client()?, out).await,
         Command::Secrets(args) => secret::secrets(&place.engine()?, &args, out),
     }
 }

@@ -63,6 +63,11 @@ impl<T: Transport> Client<T> {
         }
     }
 
+    /// The way to the provider, for what needs no state.
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// The state.
     pub fn engine(&self) -> &Engine {
         &self.engine

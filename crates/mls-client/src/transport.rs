@@ -8,9 +8,10 @@ pub(crate) use http::{client as http_client, unreachable};
 pub use retry::{Backoff, with_retry};
 
 use crate::api::{
-    ApiError, ApiErrorCode, BlobRef, ClaimRequest, CreateRoom, Device, GroupInfoQuery, HubAnswer,
-    KeyPackageStock, LogPage, LoginRequest, LoginResponse, ProviderInfo, RoomSummary, SubmissionStatus,
-    SubmitMessage, UpdateRequest, UploadKeyPackages,
+    ApiError, ApiErrorCode, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery,
+    HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, ProviderInfo,
+    RoomSummary, SearchAnswer, SearchRequest, Settings, SubmissionStatus, SubmitMessage, UpdateRequest,
+    UploadKeyPackages,
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -52,6 +53,23 @@ impl TransportError {
             _ => None,
         }
     }
+}
+
+/// The part of the client API that is about users outside of any room.
+#[async_trait]
+pub trait People: Send + Sync {
+    /// `GET /notices`; answers as soon as the version is another than `since`, after `wait` at the latest.
+    async fn notices(&self, since: Option<u64>, wait: Duration) -> Result<Notices, TransportError>;
+    /// `GET /consents`.
+    async fn consents(&self) -> Result<Consents, TransportError>;
+    /// `POST /consents`.
+    async fn consent(&self, act: &ConsentAct) -> Result<Consents, TransportError>;
+    /// `GET /settings`.
+    async fn settings(&self) -> Result<Settings, TransportError>;
+    /// `PUT /settings`.
+    async fn set_settings(&self, settings: &NewSettings) -> Result<Settings, TransportError>;
+    /// `POST /search`.
+    async fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, TransportError>;
 }
 
 /// The client API ([`crate::api`]), however it is reached. Every request may be repeated with the same octets.

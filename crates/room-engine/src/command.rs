@@ -2,13 +2,16 @@
 
 use mimi_wire::mls::KeyPackageRef;
 use mimi_wire::protocol::{
-    GroupInfoResponse, KeyMaterialResponse, SubmitMessageResponse, UpdateRoomResponse,
+    ConsentEntry, GroupInfoResponse, KeyMaterialResponse, SubmitMessageResponse, UpdateRoomResponse,
 };
 use mimi_wire::uri::{Domain, MimiUri};
 use zeroize::Zeroizing;
 
 use crate::carrier::SubmissionState;
-use crate::views::{Device, KeyPackageStock, RoomView, Session};
+use crate::consent::{RequiredOf, Sent};
+use crate::search::ProfileField;
+use crate::user::ConsentAnswer;
+use crate::views::{ConsentBook, Device, KeyPackageStock, RoomView, Session, UserSettings};
 
 /// What a request brings along besides itself.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +126,8 @@ pub(crate) struct Claimed {
     pub(crate) reference: KeyPackageRef,
     pub(crate) provider: Domain,
     pub(crate) client: MimiUri,
+    /// When it expires, Unix ms.
+    pub(crate) until: u64,
 }
 
 /// A command to a user of this provider.
@@ -160,6 +165,31 @@ pub(crate) enum UserCommand {
     ServeKeyMaterial {
         peer: Domain,
         request: Vec<u8>,
+    },
+    ConsentEntry(Box<ConsentEntry>),
+    AskConsent {
+        target: MimiUri,
+        room: Option<MimiUri>,
+    },
+    CancelConsent {
+        target: MimiUri,
+        room: Option<MimiUri>,
+    },
+    AnswerConsent {
+        requester: MimiUri,
+        room: Option<MimiUri>,
+        answer: ConsentAnswer,
+    },
+    ConsentSent {
+        target: MimiUri,
+        room: Option<MimiUri>,
+        sent: Sent,
+    },
+    Consents,
+    Settings,
+    SetSettings {
+        consent_required_of: Option<RequiredOf>,
+        profile: Vec<ProfileField>,
     },
 }
 
@@ -202,6 +232,8 @@ pub(crate) enum Reply {
     Challenge { nonce: String },
     Devices(Vec<Device>),
     Stock(KeyPackageStock),
+    Consents(ConsentBook),
+    Settings(Box<UserSettings>),
 }
 
 /// Where the KeyPackages for a room's new participant come from.

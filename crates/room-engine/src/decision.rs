@@ -10,6 +10,7 @@ use crate::carrier::{INLINE_LIMIT, Payload, Sha256Hash};
 use crate::command::Reply;
 use crate::outbox::Destination;
 use crate::refusal::Refusal;
+use crate::views::UserNotice;
 
 /// All that follows from one command. It is written as one batch; nobody is told anything before that.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Decision {
     pub(crate) feed: Option<(MimiUri, u64)>,
     /// Whether the homeserver inbox grew.
     pub(crate) inbox: bool,
+    /// What single users are told.
+    pub(crate) notices: Vec<UserNotice>,
 }
 
 #[derive(Debug)]
@@ -44,6 +47,7 @@ impl Decision {
             wake: BTreeSet::new(),
             feed: None,
             inbox: false,
+            notices: Vec::new(),
         }
     }
 

@@ -16,13 +16,19 @@ use crate::outbox::{Destination, DestinationRecord};
 use crate::owner::{Owner, UriKey};
 use crate::records::{OutboxRecord, outbox_key};
 use crate::refusal::Refusal;
+use crate::views::UserNotice;
 use crate::worker::{Workers, finish};
 
 mod feed;
+mod housekeeping;
 mod inbox;
+mod people;
 mod reads;
 mod rooms;
 mod users;
+
+pub use housekeeping::Swept;
+pub use people::UserPolicies;
 
 /// What the engine must know about its surroundings.
 #[derive(Clone, Debug)]
@@ -35,6 +41,8 @@ pub struct EngineConfig {
     pub homeserver: Option<HomeserverInfo>,
     /// Bounds.
     pub limits: Limits,
+    /// What its users are open to.
+    pub users: UserPolicies,
 }
 
 /// The homeserver beside this provider.
@@ -95,6 +103,8 @@ pub(crate) struct Env {
     wake: Mutex<HashMap<Destination, Arc<Notify>>>,
     new_destinations: broadcast::Sender<Destination>,
     inbox: Notify,
+    notices: broadcast::Sender<UserNotice>,
+    users: Mutex<HashMap<UriKey, watch::Sender<u64>>>,
 }
 
 impl Env {
@@ -123,6 +133,28 @@ impl Env {
         if decision.inbox {
             self.inbox.notify_one();
         }
+        for notice in &decision.notices {
+            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = UriKey::of(&notice.user);
+            match users.get(&id) {
+                Some(user) if user.receiver_count() > 0 => {
+                    user.send_modify(|count| *count = count.wrapping_add(1));
+                }
+                Some(_) => drop(users.remove(&id)),
+                None => {}
+            }
+            // Nobody has to listen.
+            drop(self.notices.send(notice.clone()));
+        }
+    }
+
+    fn watch_user(&self, user: &MimiUri) -> watch::Receiver<u64> {
+        self.users
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(UriKey::of(user))
+            .or_insert_with(|| watch::channel(0).0)
+            .subscribe()
     }
 
     /// Writes an outbox entry as part of a decision.
@@ -158,7 +190,7 @@ impl Env {
     }
 }
 
-/// The task that hands on the homeserver's inbox, and what stops it.
+/// The task that hands on the homeserver's inbox and does the housekeeping, and what stops it.
 type Background = (watch::Sender<bool>, tokio::task::JoinHandle<()>);
 
 /// A provider's engine. Cloning gives another handle to the same one.
@@ -206,6 +238,8 @@ impl Engine {
             wake: Mutex::default(),
             new_destinations: broadcast::channel(1024).0,
             inbox: Notify::new(),
+            notices: broadcast::channel(1024).0,
+            users: Mutex::default(),
         });
         let engine = Self {
             env,
@@ -213,7 +247,13 @@ impl Engine {
             background: Arc::default(),
         };
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(inbox::run(engine.clone(), stopped));
+        let (inbox, housekeeping) = (
+            inbox::run(engine.clone(), stopped.clone()),
+            housekeeping::run(engine.clone(), stopped),
+        );
+        let task = tokio::spawn(async {
+            tokio::join!(inbox, housekeeping);
+        });
         *engine.background.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, task));
         Ok(engine)
     }
@@ -227,7 +267,7 @@ impl Engine {
             .take();
         if let Some((stop, task)) = background {
             let _ = stop.send(true);
-            finish(task, "homeserver inbox").await;
+            finish(task, "homeserver inbox and housekeeping").await;
         }
         self.workers.close().await;
     }

@@ -6,6 +6,7 @@
 pub mod carrier;
 mod clock;
 mod command;
+mod consent;
 mod decision;
 mod engine;
 mod homeserver;
@@ -15,16 +16,25 @@ mod owner;
 mod records;
 mod refusal;
 mod room;
+mod search;
 mod user;
 mod views;
 mod worker;
 
 pub use clock::{Clock, SystemClock};
 pub use command::{Actor, ClaimRoute, ClientActor, InboxKey, RequestContext, Submission};
-pub use engine::{Engine, EngineConfig, EngineError, HomeserverInfo, Hub, Keys, LONGEST_POLL, Limits};
+pub use consent::{Answer, RequiredOf, Sent};
+pub use engine::{
+    Engine, EngineConfig, EngineError, HomeserverInfo, Hub, Keys, LONGEST_POLL, Limits, Swept, UserPolicies,
+};
 pub use homeserver::InboundEvent;
 pub use refusal::Refusal;
+pub use search::{
+    FIELD_VALUE, OIDC_CLAIMS, PROFILE_FIELDS, ProfileField, SearchMode, SearchPolicy, Searchable,
+    VCARD_PROPERTIES, Vocabulary,
+};
+pub use user::ConsentAnswer;
 pub use views::{
-    AccountView, Device, FeedEntry, FeedItem, FeedPage, KeyPackageStock, QueueView, RoomView, Session,
-    SignIn, UserRoom,
+    AccountView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage, KeyPackageStock, Notice,
+    QueueView, RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
 };

@@ -5,7 +5,7 @@
 //! pure function of the entry, so a repeat after a crash is byte-identical and the other side can drop it.
 
 use async_trait::async_trait;
-use mimi_wire::uri::Domain;
+use mimi_wire::uri::{Domain, MimiUri};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -88,6 +88,18 @@ pub enum OutboxBody {
         /// Key of the submission.
         submission: String,
     },
+    /// POST the entry's octets (one TLS ConsentEntry) to the other user's provider; `room` is the own user. What becomes
+    /// of a request comes back as [`Engine::consent_sent`](crate::Engine::consent_sent).
+    Consent {
+        /// The other user.
+        other: MimiUri,
+        /// For this room only; none: for any.
+        room_id: Option<MimiUri>,
+        /// To requestConsent; else to updateConsent.
+        request: bool,
+        /// Whether it is a request (and not a cancellation, whose fate nobody asks about).
+        ask: bool,
+    },
     /// Make the portal of the room, with a directory alias derived from the room so that a repeat finds it; the
     /// outcome comes back as [`Engine::portal_created`](crate::Engine::portal_created).
     PortalCreate {
@@ -169,6 +181,7 @@ impl OutboxBody {
         match self {
             Self::Notify => "notify",
             Self::Submit { .. } => "submit",
+            Self::Consent { .. } => "consent",
             Self::PortalCreate { .. } => "portal_create",
             Self::PortalInvite { .. } => "portal_invite",
             Self::PortalRemove { .. } => "portal_remove",

@@ -205,6 +205,9 @@ pub(crate) struct KeyPackageRefRecord {
     pub(crate) client: MimiUri,
     pub(crate) provider: String,
     pub(crate) at: u64,
+    /// When the KeyPackage expires, Unix ms; 0: unknown.
+    #[serde(default)]
+    pub(crate) until: u64,
 }
 
 /// Reads one JSON record.
@@ -276,6 +279,11 @@ pub(crate) fn local_ref_key(reference: &KeyPackageRef) -> Vec<u8> {
 /// A KeyPackage handed out through this hub for one of its rooms.
 pub(crate) fn room_ref_key(room: UriKey, reference: &KeyPackageRef) -> Vec<u8> {
     key(&[&[1], &room.0, reference.as_bytes()])
+}
+
+/// A KeyPackage with which a local client was added to a group: the time.
+pub(crate) fn welcomed_ref_key(reference: &KeyPackageRef) -> Vec<u8> {
+    key(&[&[2], reference.as_bytes()])
 }
 
 pub(crate) fn outbox_key(destination: &Destination, room: UriKey, seq: u64) -> Vec<u8> {

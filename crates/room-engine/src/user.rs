@@ -1,39 +1,32 @@
-//! A user of this provider: account, devices, sessions and key packages.
-//!
-//! A KeyPackage is handed out once, crash or race: the batch that deletes it from the stock also remembers the
-//! answer it went into.
+//! A user of this provider: account, devices, sessions; key packages, consents and what it lets others find.
 
-use delivery_service::keys::Selection;
-use mimi_wire::codec::{Decode as _, Encode as _};
-use mimi_wire::mls::KeyPackage;
-use mimi_wire::protocol::{
-    ClientKeyMaterial, ClientMaterial, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode,
-};
-use mimi_wire::uri::{Domain, MimiUri};
+use mimi_wire::uri::MimiUri;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use store::{Scan, Space};
 use subtle::ConstantTimeEq as _;
 
-use crate::carrier::Octets;
-use crate::command::{ClientActor, InboxKey, Reply, UserCommand};
+use crate::command::{ClientActor, InboxKey, Reply, RequestContext, UserCommand};
 use crate::decision::Decision;
 use crate::engine::Env;
 use crate::owner::UriKey;
-use crate::records::{
-    KeyPackageRefRecord, OutcomeRecord, device_key, device_session_key, key, local_ref_key, outcome_key,
-    parse, read,
-};
+use crate::records::{device_key, device_session_key, parse, read};
 use crate::refusal::Refusal;
-use crate::views::{Device, KeyPackageStock, Session};
+use crate::views::{Device, Session};
 
+mod consent;
 mod directory;
+mod settings;
+mod stock;
+
+pub use consent::ConsentAnswer;
+pub(crate) use settings::SettingsRecord;
+use stock::Stocked;
+pub(crate) use stock::{KeyPackageRecord, LOW_STOCK};
 
 /// How long a sign-in nonce is good, ms.
 const CHALLENGE_LIFE: u64 = 10 * 60 * 1000;
-/// KeyPackages a device may have in stock.
-const STOCK_LIMIT: usize = 500;
 
 /// Space `Account`, key: user.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -60,14 +53,6 @@ pub(crate) struct SessionRecord {
     pub(crate) created_at: u64,
 }
 
-/// Space `KeyPackage`, key: user, client, reference.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct KeyPackageRecord {
-    client: MimiUri,
-    octets: Octets,
-    uploaded_at: u64,
-}
-
 /// Space `Challenge`, key: user, client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct ChallengeRecord {
@@ -76,18 +61,14 @@ struct ChallengeRecord {
     confirmed: bool,
 }
 
-struct Stocked {
-    package: KeyPackage,
-    key: Vec<u8>,
-}
-
 /// What the user's worker keeps in memory.
 pub(crate) struct UserState {
     user: MimiUri,
     account: Option<AccountRecord>,
     devices: BTreeMap<MimiUri, DeviceRecord>,
     challenges: BTreeMap<MimiUri, ChallengeRecord>,
-    stock: BTreeMap<MimiUri, Vec<Stocked>>,
+    stock: Vec<Stocked>,
+    settings: SettingsRecord,
 }
 
 impl UserState {
@@ -99,7 +80,8 @@ impl UserState {
             account: read(store, Space::Account, &id.0).await?,
             devices: BTreeMap::new(),
             challenges: BTreeMap::new(),
-            stock: BTreeMap::new(),
+            stock: stock::load(env, id).await?,
+            settings: read(store, Space::UserSettings, &id.0).await?.unwrap_or_default(),
         };
         for (key, value) in store.scan(Scan::prefix(Space::Device, id.0)).await? {
             let device: DeviceRecord = parse(Space::Device, &key, &value)?;
@@ -108,18 +90,15 @@ impl UserState {
             }
             state.devices.insert(device.client.clone(), device);
         }
-        for (key, value) in store.scan(Scan::prefix(Space::KeyPackage, id.0)).await? {
-            let record: KeyPackageRecord = parse(Space::KeyPackage, &key, &value)?;
-            let package = KeyPackage::from_bytes(&record.octets.0).map_err(Refusal::internal)?;
-            state.stock.entry(record.client).or_default().push(Stocked {
-                package,
-                key: key.to_vec(),
-            });
-        }
         Ok(state)
     }
 
-    pub(crate) async fn decide(&mut self, env: &Env, command: &UserCommand) -> Result<Decision, Refusal> {
+    pub(crate) async fn decide(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        command: &UserCommand,
+    ) -> Result<Decision, Refusal> {
         let now = env.clock.now_ms();
         match command {
             UserCommand::AddAccount { token_hash } => self.add_account(now, *token_hash),
@@ -153,9 +132,36 @@ impl UserState {
                     .collect(),
             ))),
             UserCommand::RemoveDevice { client } => self.remove_device(env, client).await,
-            UserCommand::UploadKeyPackages { client, packages } => self.upload(now, client, packages),
+            UserCommand::UploadKeyPackages { client, packages } => self.upload(env, client, packages).await,
             UserCommand::Stock { client } => Ok(Decision::reply(Reply::Stock(self.stock_of(client, now)))),
-            UserCommand::ServeKeyMaterial { peer, request } => self.serve(env, now, peer, request).await,
+            UserCommand::ServeKeyMaterial { peer, request } => self.serve(env, peer, request).await,
+            UserCommand::ConsentEntry(entry) => self.consent_entry(env, ctx, entry).await,
+            UserCommand::AskConsent { target, room } => {
+                self.ask_consent(env, ctx, target, room.as_ref()).await
+            }
+            UserCommand::CancelConsent { target, room } => {
+                self.cancel_consent(env, ctx, target, room.as_ref()).await
+            }
+            UserCommand::AnswerConsent {
+                requester,
+                room,
+                answer,
+            } => {
+                self.answer_consent(env, ctx, requester, room.as_ref(), *answer)
+                    .await
+            }
+            UserCommand::ConsentSent { target, room, sent } => {
+                self.consent_sent(env, target, room.as_ref(), sent).await
+            }
+            UserCommand::Consents => self.consents(env).await,
+            UserCommand::Settings => {
+                let view = self.settings_view(env);
+                Ok(Decision::reply(Reply::Settings(Box::new(view))))
+            }
+            UserCommand::SetSettings {
+                consent_required_of,
+                profile,
+            } => self.set_settings(env, *consent_required_of, profile),
         }
     }
 
@@ -215,6 +221,8 @@ impl UserState {
         for client in self.devices.keys().cloned().collect::<Vec<_>>() {
             self.forget_device(env, &client, &mut decision).await?;
         }
+        self.forget_settings(&mut decision)?;
+        self.forget_consents(env, &mut decision).await?;
         Ok(decision)
     }
 
@@ -337,9 +345,7 @@ impl UserState {
         self.challenges.remove(client);
         decision.delete(Space::Device, self.device_key(client));
         decision.delete(Space::Challenge, self.device_key(client));
-        for stocked in self.stock.remove(client).unwrap_or_default() {
-            decision.delete(Space::KeyPackage, stocked.key);
-        }
+        self.discard(decision, |record, _| record.client == *client);
         let device = self.device_key(client);
         for (key, _) in env
             .store
@@ -351,162 +357,6 @@ impl UserState {
             decision.delete(Space::DeviceSession, key.to_vec());
         }
         Ok(())
-    }
-
-    fn stock_of(&self, client: &MimiUri, now: u64) -> KeyPackageStock {
-        let mut stock = KeyPackageStock::default();
-        for stocked in self.stock.get(client).into_iter().flatten() {
-            if directory::expired(&stocked.package, now) {
-            } else if stocked.package.is_last_resort() {
-                stock.last_resort = true;
-            } else {
-                stock.available = stock.available.saturating_add(1);
-            }
-        }
-        stock
-    }
-
-    fn upload(&mut self, now: u64, client: &MimiUri, packages: &[Vec<u8>]) -> Result<Decision, Refusal> {
-        if !self.devices.contains_key(client) {
-            return Err(Refusal::Unknown { what: "device" });
-        }
-        let held = self.stock.get(client).map_or(0, Vec::len);
-        if held.saturating_add(packages.len()) > STOCK_LIMIT {
-            return Err(Refusal::forbidden(format!(
-                "a device may have {STOCK_LIMIT} KeyPackages in stock"
-            )));
-        }
-        let mut decision = Decision::reply(Reply::Done);
-        let mut added = Vec::new();
-        for octets in packages {
-            let (package, reference) = directory::check_upload(octets, client, now)?;
-            let place = key(&[&self.device_key(client), reference.as_bytes()]);
-            if self
-                .stock
-                .get(client)
-                .is_some_and(|stock| stock.iter().any(|s| s.key == place))
-            {
-                continue;
-            }
-            let record = KeyPackageRecord {
-                client: client.clone(),
-                octets: Octets(octets.clone()),
-                uploaded_at: now,
-            };
-            let known = KeyPackageRefRecord {
-                client: client.clone(),
-                provider: client.domain().as_str().to_owned(),
-                at: now,
-            };
-            // One that was handed out before must not come back into the stock.
-            decision.expect_absent(Space::KeyPackageRef, local_ref_key(&reference));
-            decision.put(Space::KeyPackage, place.clone(), &record)?;
-            decision.put(Space::KeyPackageRef, local_ref_key(&reference), &known)?;
-            added.push(Stocked { package, key: place });
-        }
-        let stock = self.stock.entry(client.clone()).or_default();
-        let (gone, mut kept): (Vec<_>, Vec<_>) = std::mem::take(stock)
-            .into_iter()
-            .partition(|s| directory::expired(&s.package, now));
-        for stocked in gone {
-            decision.delete(Space::KeyPackage, stocked.key);
-        }
-        // A new last-resort KeyPackage takes the place of the old one.
-        if added.iter().any(|s| s.package.is_last_resort()) {
-            let (old, rest): (Vec<_>, Vec<_>) = kept.into_iter().partition(|s| s.package.is_last_resort());
-            for stocked in old {
-                decision.delete(Space::KeyPackage, stocked.key);
-            }
-            kept = rest;
-        }
-        kept.extend(added);
-        *stock = kept;
-        decision.reply = Reply::Stock(self.stock_of(client, now));
-        Ok(decision)
-    }
-
-    /// keyMaterial for this user (protocol-06 section 5.2).
-    async fn serve(
-        &mut self,
-        env: &Env,
-        now: u64,
-        peer: &Domain,
-        octets: &[u8],
-    ) -> Result<Decision, Refusal> {
-        let remembered = outcome_key(self.id(), &format!("peer:{}", peer.as_str()), octets);
-        if let Some(outcome) = read::<OutcomeRecord>(env.store.as_ref(), Space::Outcome, &remembered).await? {
-            let response = KeyMaterialResponse::from_bytes(&outcome.response.0).map_err(Refusal::internal)?;
-            return Ok(Decision::reply(Reply::KeyMaterial(Box::new(response))));
-        }
-        let request = KeyMaterialRequest::from_bytes(octets)
-            .map_err(|e| Refusal::malformed("KeyMaterialRequest", e))?;
-        directory::check_request(&request)?;
-        let mut decision = Decision::reply(Reply::Done);
-        let (status, clients) = if self.account.is_none() {
-            (KeyMaterialUserCode::UserUnknown, Vec::new())
-        } else {
-            self.choose(&request, now, &mut decision)
-        };
-        let response = KeyMaterialResponse {
-            user_status: status,
-            user_uri: request.target_user.clone(),
-            clients,
-        };
-        // A stock that was not touched changes nothing, and a later upload may serve the same request better.
-        if !decision.is_read() {
-            let outcome = OutcomeRecord {
-                at: now,
-                response: Octets(response.to_bytes()),
-            };
-            decision.put(Space::Outcome, remembered, &outcome)?;
-        }
-        decision.reply = Reply::KeyMaterial(Box::new(response));
-        Ok(decision)
-    }
-
-    fn choose(
-        &mut self,
-        request: &KeyMaterialRequest,
-        now: u64,
-        decision: &mut Decision,
-    ) -> (KeyMaterialUserCode, Vec<ClientKeyMaterial>) {
-        let clients: Vec<MimiUri> = self
-            .devices
-            .keys()
-            .filter(|client| self.signed_in_once(client))
-            .cloned()
-            .collect();
-        let mut answers = Vec::with_capacity(clients.len());
-        let mut given = 0_usize;
-        for client in clients {
-            let stock = self.stock.entry(client.clone()).or_default();
-            let material = match directory::pick(request, stock.iter().map(|s| &s.package), now) {
-                Selection::Found(index) => match stock.get(index) {
-                    Some(stocked) => {
-                        let package = stocked.package.clone();
-                        given = given.saturating_add(1);
-                        if !package.is_last_resort() {
-                            let taken = stock.swap_remove(index);
-                            decision.delete(Space::KeyPackage, taken.key);
-                        }
-                        ClientMaterial::Success(Box::new(package))
-                    }
-                    None => ClientMaterial::KeyMaterialExhausted,
-                },
-                Selection::Exhausted => ClientMaterial::KeyMaterialExhausted,
-                Selection::NothingCompatible => ClientMaterial::NothingCompatible(None),
-            };
-            answers.push(ClientKeyMaterial {
-                client_uri: client,
-                material,
-            });
-        }
-        let status = match given {
-            0 => KeyMaterialUserCode::NoCompatibleMaterial,
-            n if n == answers.len() => KeyMaterialUserCode::Success,
-            _ => KeyMaterialUserCode::PartialSuccess,
-        };
-        (status, answers)
     }
 }
 

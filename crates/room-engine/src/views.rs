@@ -5,6 +5,8 @@ use serde::Serialize;
 
 use crate::carrier::SubmissionState;
 use crate::command::ClientActor;
+use crate::consent::{Answer, ConsentRecord, RequiredOf, Sent};
+use crate::search::{ProfileField, SearchMode};
 
 /// A room as an operator or a face sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -172,6 +174,118 @@ pub struct KeyPackageStock {
     pub available: u32,
     /// Whether a last-resort KeyPackage is there.
     pub last_resort: bool,
+    /// Whether the last-resort KeyPackage has been handed out: it should be replaced.
+    pub last_resort_used: bool,
+    /// Whether the client should upload more now.
+    pub low: bool,
+}
+
+/// Where a consent stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConsentView {
+    /// The other user.
+    pub other: MimiUri,
+    /// For this room only; none: for any.
+    pub room: Option<MimiUri>,
+    /// When it was asked for, while there is no answer; Unix ms.
+    pub asked_at: Option<u64>,
+    /// The answer.
+    pub answer: Option<Answer>,
+    /// Of others: how far the request has come.
+    pub sent: Option<Sent>,
+}
+
+impl From<ConsentRecord> for ConsentView {
+    fn from(record: ConsentRecord) -> Self {
+        Self {
+            other: record.other,
+            room: record.room,
+            asked_at: record.asked_at,
+            answer: record.answer,
+            sent: record.sent,
+        }
+    }
+}
+
+/// A user's consents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConsentBook {
+    /// What others may do to the user.
+    pub of_me: Vec<ConsentView>,
+    /// What the user may do to others.
+    pub of_others: Vec<ConsentView>,
+}
+
+/// What a user has decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserSettings {
+    /// Whose requests for KeyPackages need the user's consent; none: as the provider says.
+    pub consent_required_of: Option<RequiredOf>,
+    /// What the provider says.
+    pub provider_requires_of: RequiredOf,
+    /// How the provider lets others search.
+    pub search: SearchMode,
+    /// The profile.
+    pub profile: Vec<ProfileField>,
+}
+
+/// Something that concerns one user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserNotice {
+    /// A user of this provider.
+    pub user: MimiUri,
+    /// What.
+    pub what: Notice,
+}
+
+/// What concerns a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// Somebody asks for the user's consent.
+    ConsentAsked {
+        /// Who.
+        requester: MimiUri,
+        /// For this room only; none: for any.
+        room: Option<MimiUri>,
+    },
+    /// Somebody takes its request back.
+    ConsentCancelled {
+        /// Who.
+        requester: MimiUri,
+        /// For this room only; none: for any.
+        room: Option<MimiUri>,
+    },
+    /// The user has answered, on this device or another.
+    ConsentSettled {
+        /// Whom.
+        requester: MimiUri,
+        /// For this room only; none: for any.
+        room: Option<MimiUri>,
+    },
+    /// Another user has answered.
+    ConsentAnswered {
+        /// Who.
+        target: MimiUri,
+        /// For this room only; none: for any.
+        room: Option<MimiUri>,
+        /// The answer.
+        granted: bool,
+    },
+    /// A request of the user's has reached the other provider, or never will.
+    ConsentSent {
+        /// Whom it is for.
+        target: MimiUri,
+        /// For this room only; none: for any.
+        room: Option<MimiUri>,
+    },
+    /// A device has few KeyPackages left.
+    KeyPackagesLow {
+        /// Which.
+        client: MimiUri,
+        /// One-time ones left.
+        available: u32,
+    },
 }
 
 /// A destination's queue, for operators.

@@ -117,7 +117,7 @@ struct Memory {
 
 enum State {
     Room(Box<RoomState>),
-    User(UserState),
+    User(Box<UserState>),
     Homeserver(HomeserverState),
 }
 
@@ -125,7 +125,7 @@ impl State {
     async fn load(env: &Env, owner: &Owner) -> Result<Self, Refusal> {
         match owner {
             Owner::Room(uri) => RoomState::load(env, uri).await.map(|s| Self::Room(Box::new(s))),
-            Owner::User(uri) => UserState::load(env, uri).await.map(Self::User),
+            Owner::User(uri) => UserState::load(env, uri).await.map(|s| Self::User(Box::new(s))),
             Owner::Homeserver => HomeserverState::load(env).await.map(Self::Homeserver),
             Owner::Destination(_) => Err(Refusal::internal("a destination takes no commands")),
         }
@@ -139,7 +139,7 @@ impl State {
     ) -> Result<Decision, Refusal> {
         match (self, command) {
             (Self::Room(state), Command::Room(command)) => state.decide(env, ctx, command).await,
-            (Self::User(state), Command::User(command)) => state.decide(env, command).await,
+            (Self::User(state), Command::User(command)) => state.decide(env, ctx, command).await,
             (Self::Homeserver(state), Command::Homeserver(command)) => state.decide(env, ctx, command).await,
             _ => Err(Refusal::internal("a command for another kind of owner")),
         }

@@ -93,6 +93,12 @@ spaces! {
     Evidence = 27, "evidence";
     /// What could not be delivered or worked off, with the reason, for the operator.
     DeadLetter = 28, "dead_letter";
+    /// Consent between users, asked for, given or refused: user, direction, the other user and room.
+    Consent = 29, "consent";
+    /// What a user shows of itself and whose requests need its consent.
+    UserSettings = 30, "user_settings";
+    /// Searchable profile fields: field and value to user.
+    SearchIndex = 31, "search_index";
     /// How far each room has come: what every entry of it moves.
     RoomHead = 37, "room_head";
     /// Who takes part in a room, a record each: room and user.

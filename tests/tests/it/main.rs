@@ -9,6 +9,7 @@
 )]
 
 mod appservice;
+mod claims;
 mod content;
 mod graph;
 mod kill;

@@ -1,8 +1,9 @@
 //! `causeway init`
 
 use crate::config::{
-    AdminConfig, AppserviceConfig, ClientApiConfig, Config, HomeserverConfig, KeysConfig, LimitsConfig,
-    LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy, ProviderConfig, Secret, StoreConfig, example,
+    AdminConfig, AppserviceConfig, ClientApiConfig, Config, ConsentRequiredOf, HomeserverConfig, KeysConfig,
+    LimitsConfig, LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy, ProviderConfig, Secret,
+    StoreConfig, UsersConfig, example,
 };
 use crate::failure::{Code, Failure};
 use crate::files;
@@ -50,7 +51,8 @@ pub(super) struct InitArgs {
     /// Where to listen for administration and metrics.
     #[arg(long, default_value = "127.0.0.1:8482", value_name = "ADDRESS")]
     admin_listen: SocketAddr,
-    /// Use the development authority in this folder, or make one there. Providers that share it trust each other.
+    /// Use the development authority in this folder, or make one there. Providers that share it trust each other, and
+    /// their users may add each other to rooms without asking.
     #[arg(long, value_name = "DIR")]
     dev_ca: Option<PathBuf>,
     /// A peer, with its address where DNS doesn't know it. May be repeated.
@@ -202,6 +204,14 @@ fn config(args: &InitArgs, path: &Path) -> Result<Config, Failure> {
         },
         homeserver,
         appservice,
+        users: UsersConfig {
+            // Among providers for development anybody may add anybody; elsewhere who comes from outside has to ask.
+            consent_required_of: match &args.dev_ca {
+                Some(_) => ConsentRequiredOf::Nobody,
+                None => ConsentRequiredOf::default(),
+            },
+            ..UsersConfig::default()
+        },
         admin: AdminConfig {
             listen: args.admin_listen,
             ..AdminConfig::default()

@@ -2,7 +2,7 @@
 
 use super::{
     AdminConfig, AppserviceConfig, ClientApiConfig, Config, HomeserverConfig, KeysConfig, LimitsConfig,
-    LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy, ProviderConfig, StoreConfig,
+    LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy, ProviderConfig, StoreConfig, UsersConfig,
 };
 use crate::failure::{Code, Failure};
 use mimi_wire::Domain;
@@ -71,6 +71,7 @@ pub fn sample() -> Result<Config, Failure> {
             as_token: None,
             hs_token: None,
         }),
+        users: UsersConfig::default(),
         admin: AdminConfig::default(),
         log: LogConfig::default(),
         limits: LimitsConfig::default(),

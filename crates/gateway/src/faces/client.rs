@@ -16,6 +16,7 @@ mod convert;
 mod devices;
 mod error;
 mod login;
+mod people;
 mod request;
 mod rooms;
 mod submit;
@@ -69,6 +70,10 @@ impl ClientFace {
             .route("/logout", post(login::logout))
             .route("/devices", get(devices::list))
             .route("/key_packages", get(devices::stock).post(devices::upload))
+            .route("/notices", get(people::notices))
+            .route("/consents", get(people::consents).post(people::consent))
+            .route("/settings", get(people::settings).put(people::set_settings))
+            .route("/search", post(people::search))
             .route("/rooms", get(rooms::list).post(rooms::create))
             .route("/rooms/{room}/claims", post(rooms::claim))
             .route("/rooms/{room}/update", post(rooms::update))

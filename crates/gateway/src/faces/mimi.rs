@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 mod endpoints;
 mod inbound;
+mod people;
 mod problem;
 
 /// Name in logs and metrics.
@@ -69,6 +70,9 @@ impl MimiFace {
             .route("/v1/submitMessage/{*room}", post(endpoints::submit_message))
             .route("/v1/notify/{*room}", post(endpoints::notify))
             .route("/v1/groupInfo/{*room}", post(endpoints::group_info))
+            .route("/v1/requestConsent/{*user}", post(people::request_consent))
+            .route("/v1/updateConsent/{*user}", post(people::update_consent))
+            .route("/v1/identifierQuery/{*domain}", post(people::identifier_query))
             .fallback(endpoints::unknown)
             .method_not_allowed_fallback(endpoints::wrong_method)
             .with_state(self)
@@ -95,6 +99,9 @@ fn directory(host: &str) -> Result<Bytes, Failure> {
         notify: all.notify,
         submit_message: all.submit_message,
         group_info: all.group_info,
+        request_consent: all.request_consent,
+        update_consent: all.update_consent,
+        identifier_query: all.identifier_query,
         ..Directory::default()
     };
     serde_json::to_vec(&served)

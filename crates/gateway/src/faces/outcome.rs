@@ -1,6 +1,8 @@
 //! Refusals inside answers, as metric labels: the protocol answers them with 200.
 
-use mimi_wire::protocol::{GroupInfoCode, KeyMaterialUserCode, SubmitResponseCode, UpdateResponseCode};
+use mimi_wire::protocol::{
+    GroupInfoCode, IdentifierQueryCode, KeyMaterialUserCode, SubmitResponseCode, UpdateResponseCode,
+};
 
 /// `None`: not a refusal.
 pub(super) fn update(code: UpdateResponseCode) -> Option<&'static str> {
@@ -41,5 +43,16 @@ pub(super) fn key_material(code: KeyMaterialUserCode) -> Option<&'static str> {
         KeyMaterialUserCode::NoConsent => Some("no_consent"),
         KeyMaterialUserCode::NoConsentForThisRoom => Some("no_consent_for_this_room"),
         KeyMaterialUserCode::UserDeleted => Some("user_deleted"),
+    }
+}
+
+/// `None`: not a refusal.
+pub(super) fn identifier_query(code: IdentifierQueryCode) -> Option<&'static str> {
+    match code {
+        IdentifierQueryCode::Success => None,
+        IdentifierQueryCode::NotFound => Some("not_found"),
+        IdentifierQueryCode::Ambiguous => Some("ambiguous"),
+        IdentifierQueryCode::Forbidden => Some("forbidden"),
+        IdentifierQueryCode::UnsupportedField => Some("unsupported_field"),
     }
 }

@@ -2,9 +2,10 @@
 
 use super::operation::{Body, Document};
 use mls_client::api::{
-    ApiError, BlobRef, ClaimRequest, CreateRoom, Device, GroupInfoQuery, HubAnswer, KeyPackageStock, LogPage,
-    LoginRequest, LoginResponse, PREFIX, ProviderInfo, RoomSummary, SubmissionStatus, SubmitMessage,
-    UpdateRequest, UploadKeyPackages,
+    ApiError, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery, HubAnswer,
+    KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, PREFIX, ProviderInfo,
+    RoomSummary, SearchAnswer, SearchRequest, Settings, SubmissionStatus, SubmitMessage, UpdateRequest,
+    UploadKeyPackages,
 };
 use serde_json::Value;
 
@@ -58,6 +59,7 @@ pub(super) fn describe() -> Value {
         &[],
         (Body::None, answer),
     );
+    people(&mut d);
     let bodies = (d.json::<CreateRoom>(), d.json::<RoomSummary>());
     d.add(
         ("post", &path("/rooms"), 200),
@@ -138,4 +140,61 @@ pub(super) fn describe() -> Value {
         "Causeway client API",
         "Between MLS clients and their own provider. {room} is the room URI, percent-encoded as one path segment.",
     )
+}
+
+/// Users outside of any room.
+fn people(d: &mut Document) {
+    let path = |rest: &str| format!("{PREFIX}{rest}");
+    let answer = d.json::<Notices>();
+    let query = [
+        ("since", "The version that is known already."),
+        ("wait_ms", "How long to wait for another; 60,000 at most."),
+    ];
+    d.add(
+        ("get", &path("/notices"), 200),
+        "What waits for the user or the device.",
+        false,
+        &query,
+        (Body::None, answer),
+    );
+    let answer = d.json::<Consents>();
+    d.add(
+        ("get", &path("/consents"), 200),
+        "Who may add whom to rooms.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let bodies = (d.json::<ConsentAct>(), d.json::<Consents>());
+    d.add(
+        ("post", &path("/consents"), 200),
+        "Asks for consent, answers, takes back.",
+        false,
+        &[],
+        bodies,
+    );
+    let answer = d.json::<Settings>();
+    d.add(
+        ("get", &path("/settings"), 200),
+        "What the user decides about consent and about being found.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let bodies = (d.json::<NewSettings>(), d.json::<Settings>());
+    d.add(
+        ("put", &path("/settings"), 200),
+        "Replaces that.",
+        false,
+        &[],
+        bodies,
+    );
+    let bodies = (d.json::<SearchRequest>(), d.json::<SearchAnswer>());
+    d.add(
+        ("post", &path("/search"), 200),
+        "Looks for users at a provider.",
+        false,
+        &[],
+        bodies,
+    );
 }

@@ -24,6 +24,7 @@ use store::MemoryStore;
 mod bad_input;
 mod cli;
 mod conversation;
+mod people;
 
 /// One recorder for all tests of the process.
 fn recorder() -> PrometheusHandle {
@@ -271,7 +272,8 @@ async fn a_directory_leads_to_the_endpoints() {
     );
     let directory: Value = a.http.get(url).send().await.unwrap().json().await.unwrap();
     assert_eq!(directory["notify"], "https://mimi.b.example/v1/notify/{roomId}");
-    assert_eq!(directory.get("requestConsent"), None);
+    let consent = "https://mimi.b.example/v1/requestConsent/{targetUser}";
+    assert_eq!(directory["requestConsent"], consent);
 
     // Over mutual TLS: b is asked something that no bundle is.
     let room = "mimi://b.example/r/nowhere";

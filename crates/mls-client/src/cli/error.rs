@@ -35,6 +35,14 @@ impl CliError {
         }
     }
 
+    pub(super) fn nothing(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            remedy: remedy.into(),
+            exit: 8,
+        }
+    }
+
     /// What is wrong.
     pub fn cause(&self) -> &str {
         &self.cause
@@ -74,7 +82,7 @@ impl From<ClientError> for CliError {
             }
             ClientError::NoKeyPackages { .. } => (
                 8,
-                "the user's client has to sign in and upload KeyPackages (`sync` does it)",
+                "without consent: `causeway client consent request USER`; else the user's client has to sign in and upload KeyPackages (`sync` does it)",
             ),
             ClientError::Refused(_) | ClientError::MessageRefused { .. } => (
                 1,

@@ -30,6 +30,24 @@ impl<T: Transport> Client<T> {
         Ok(news)
     }
 
+    /// Adds a user with a request for KeyPackages that was made before ([`crate::Engine::claim`]).
+    pub async fn add_claimed(
+        &mut self,
+        uri: &str,
+        user: &MimiUri,
+        request: Vec<u8>,
+    ) -> Result<Vec<Entry>, ClientError> {
+        let mut news = Vec::new();
+        self.finish_first(uri, &mut news).await?;
+        let request = ClaimRequest {
+            request: B64(request),
+        };
+        let material = answer(self.transport.claim(uri, &request).await?);
+        self.engine.add(uri, &[(user.clone(), material)])?;
+        self.settle(uri, &mut news).await?;
+        Ok(news)
+    }
+
     /// Removes users with all their clients.
     pub async fn remove(&mut self, uri: &str, users: &[MimiUri]) -> Result<Vec<Entry>, ClientError> {
         let mut news = Vec::new();

@@ -78,7 +78,9 @@ impl Engine {
                 None if stock.available < LOW => STOCK - stock.available,
                 None => 0,
             };
-            if wanted == 0 && stock.last_resort {
+            // One of last resort that was handed out is replaced: whoever has it may use it once more.
+            let last_resort = !stock.last_resort || stock.last_resort_used;
+            if wanted == 0 && !last_resort {
                 return Ok(None);
             }
             self.saving(|engine| {
@@ -86,7 +88,7 @@ impl Engine {
                     let made = engine.key_package(false)?;
                     engine.state.upload.push(made);
                 }
-                if !stock.last_resort {
+                if last_resort {
                     let made = engine.key_package(true)?;
                     engine.state.upload.push(made);
                 }

@@ -1,10 +1,11 @@
 //! The client API over HTTPS.
 
-use super::{Backoff, Transport, TransportError, with_retry};
+use super::{Backoff, People, Transport, TransportError, with_retry};
 use crate::api::{
-    ApiError, ApiErrorCode, BlobRef, ClaimRequest, CreateRoom, Device, GroupInfoQuery, HubAnswer,
-    KeyPackageStock, LogPage, LoginRequest, LoginResponse, PREFIX, ProviderInfo, RoomSummary,
-    SubmissionStatus, SubmitMessage, UpdateRequest, UploadKeyPackages,
+    ApiError, ApiErrorCode, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery,
+    HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, PREFIX,
+    ProviderInfo, RoomSummary, SearchAnswer, SearchRequest, Settings, SubmissionStatus, SubmitMessage,
+    UpdateRequest, UploadKeyPackages,
 };
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -269,5 +270,38 @@ impl Transport for Http {
     async fn get_blob(&self, sha256: &str) -> Result<Vec<u8>, TransportError> {
         self.octets(|| self.request(Method::GET, &format!("/blobs/{sha256}")))
             .await
+    }
+}
+
+#[async_trait]
+impl People for Http {
+    async fn notices(&self, since: Option<u64>, wait: Duration) -> Result<Notices, TransportError> {
+        let since = since
+            .map(|version| format!("since={version}&"))
+            .unwrap_or_default();
+        let path = format!("/notices?{since}wait_ms={}", wait.as_millis());
+        self.json(|| self.request(Method::GET, &path).timeout(TIMEOUT + wait))
+            .await
+    }
+
+    async fn consents(&self) -> Result<Consents, TransportError> {
+        self.get("/consents").await
+    }
+
+    async fn consent(&self, act: &ConsentAct) -> Result<Consents, TransportError> {
+        self.post("/consents", act).await
+    }
+
+    async fn settings(&self) -> Result<Settings, TransportError> {
+        self.get("/settings").await
+    }
+
+    async fn set_settings(&self, settings: &NewSettings) -> Result<Settings, TransportError> {
+        self.json(|| self.request(Method::PUT, "/settings").json(settings))
+            .await
+    }
+
+    async fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, TransportError> {
+        self.post("/search", request).await
     }
 }

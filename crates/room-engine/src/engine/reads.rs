@@ -203,7 +203,7 @@ impl Engine {
         Ok(queues)
     }
 
-    async fn each(
+    pub(super) async fn each(
         &self,
         space: Space,
         prefix: &[u8],

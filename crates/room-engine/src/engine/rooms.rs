@@ -278,6 +278,7 @@ fn claimed_in(response: &KeyMaterialResponse, provider: &Domain) -> Result<Vec<C
             reference,
             provider: provider.clone(),
             client: client.clone(),
+            until: package.lifetime().not_after.saturating_mul(1000),
         });
     }
     Ok(claimed)

@@ -2,6 +2,7 @@
 
 use delivery_service::View;
 use mimi_wire::codec::Decode as _;
+use mimi_wire::mls::KeyPackageRef;
 use mimi_wire::protocol::GroupInfoRequest;
 use mimi_wire::uri::MimiUri;
 use store::Space;
@@ -10,7 +11,7 @@ use super::RoomState;
 use crate::command::{Actor, ClaimRoute, Claimed, Reply};
 use crate::decision::Decision;
 use crate::engine::Env;
-use crate::records::{KeyPackageRefRecord, room_ref_key};
+use crate::records::{KeyPackageRefRecord, room_ref_key, welcomed_ref_key};
 use crate::refusal::Refusal;
 
 impl RoomState {
@@ -53,6 +54,7 @@ impl RoomState {
                 client: one.client.clone(),
                 provider: one.provider.as_str().to_owned(),
                 at: env.clock.now_ms(),
+                until: one.until,
             };
             decision.put(
                 Space::KeyPackageRef,
@@ -70,5 +72,20 @@ impl RoomState {
             GroupInfoRequest::from_bytes(octets).map_err(|e| Refusal::malformed("GroupInfoRequest", e))?;
         let response = group.group_info_response(&env.keys.hub, &actor.provider(), &request);
         Ok(Decision::reply(Reply::GroupInfo(Box::new(response))))
+    }
+}
+
+impl super::scribe::Scribe<'_> {
+    /// Notes that a KeyPackage of a local client has brought it into a group: whoever asks for KeyPackages with the same
+    /// octets as before gets another one.
+    pub(super) fn welcomed(&mut self, reference: Option<&KeyPackageRef>) -> Result<(), Refusal> {
+        match reference {
+            Some(reference) => {
+                let now = self.env.clock.now_ms();
+                self.decision
+                    .put(Space::KeyPackageRef, welcomed_ref_key(reference), &now)
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A room whose hub is elsewhere: what the hub sends is taken in as it comes, in its order, once.
 
 use mimi_wire::codec::{Decode as _, Encode as _};
-use mimi_wire::mls::{Content, MlsMessage, Proposal, Sender, Welcome};
+use mimi_wire::mls::{Content, KeyPackageRef, MlsMessage, Proposal, Sender, Welcome};
 use mimi_wire::protocol::{BundleBody, FanoutBody, FanoutMessage, HandshakeBundle, RatchetTreeOption};
 use mimi_wire::uri::{Domain, MimiUri};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ impl RoomState {
         let access = self.access_of_leaving_here(env).await?;
         let mut scribe = match &self.records {
             Some(records) => Scribe::new(env, ctx, records),
-            None if welcomes.values().any(|clients| !clients.is_empty()) => {
+            None if welcomes.values().any(|welcomed| !welcomed.clients.is_empty()) => {
                 Scribe::found(env, ctx, &self.uri, None, None)?
             }
             None => return Err(Refusal::Unknown { what: "room" }),
@@ -70,8 +70,8 @@ impl RoomState {
                     scribe.feed(Some(&event_id), Audience::All, FeedKind::Proposals)?;
                 }
                 FanoutBody::Welcome { ratchet_tree_option } => {
-                    let clients = welcomes.get(&index).cloned().unwrap_or_default();
-                    scribe.welcome_taken_in(&message, &ratchet_tree_option, &clients)?;
+                    let welcomed = welcomes.get(&index).cloned().unwrap_or_default();
+                    scribe.welcome_taken_in(&message, &ratchet_tree_option, &welcomed)?;
                 }
             }
         }
@@ -210,14 +210,17 @@ impl Scribe<'_> {
         &mut self,
         message: &MlsMessage,
         tree: &RatchetTreeOption,
-        clients: &BTreeSet<MimiUri>,
+        welcomed: &Welcomed,
     ) -> Result<(), Refusal> {
-        let users: BTreeSet<MimiUri> = clients.iter().filter_map(MimiUri::client_user).collect();
+        let users: BTreeSet<MimiUri> = welcomed.clients.iter().filter_map(MimiUri::client_user).collect();
         if users.is_empty() {
             // For nobody here: taken, so that the hub doesn't try for ever, and not kept.
             metrics::counter!("causeway_welcomes_unknown_total").increment(1);
             tracing::warn!(room = %self.room.room.as_str(), "a Welcome for no KeyPackage of this provider");
             return Ok(());
+        }
+        for reference in &welcomed.references {
+            self.welcomed(Some(reference))?;
         }
         let mut entry = Entry::new(
             HandshakeKind::Welcome,
@@ -237,11 +240,18 @@ impl Scribe<'_> {
     }
 }
 
-/// For each Welcome, by its place in the body: this provider's clients that it is for.
+/// Whom of this provider a Welcome is for.
+#[derive(Clone, Debug, Default)]
+struct Welcomed {
+    clients: BTreeSet<MimiUri>,
+    references: Vec<KeyPackageRef>,
+}
+
+/// The same for each Welcome, by its place in the body.
 async fn welcomed_clients(
     env: &Env,
     messages: &[FanoutMessage],
-) -> Result<BTreeMap<usize, BTreeSet<MimiUri>>, Refusal> {
+) -> Result<BTreeMap<usize, Welcomed>, Refusal> {
     let mut found = BTreeMap::new();
     for (index, message) in messages.iter().enumerate() {
         let Some(welcome) = message.message().welcome() else {
@@ -252,8 +262,8 @@ async fn welcomed_clients(
     Ok(found)
 }
 
-async fn clients_of(env: &Env, welcome: &Welcome) -> Result<BTreeSet<MimiUri>, Refusal> {
-    let mut clients = BTreeSet::new();
+async fn clients_of(env: &Env, welcome: &Welcome) -> Result<Welcomed, Refusal> {
+    let mut welcomed = Welcomed::default();
     for reference in welcome.key_package_refs() {
         let known: Option<KeyPackageRefRecord> = read(
             env.store.as_ref(),
@@ -261,9 +271,12 @@ async fn clients_of(env: &Env, welcome: &Welcome) -> Result<BTreeSet<MimiUri>, R
             &local_ref_key(reference),
         )
         .await?;
-        clients.extend(known.map(|known| known.client));
+        if let Some(known) = known {
+            welcomed.clients.insert(known.client);
+            welcomed.references.push(reference.clone());
+        }
     }
-    Ok(clients)
+    Ok(welcomed)
 }
 
 fn is_self_remove(message: &MlsMessage) -> bool {

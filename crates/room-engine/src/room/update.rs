@@ -148,6 +148,13 @@ impl Scribe<'_> {
             .map(|added| added.client.user().clone())
             .filter(|user| user.domain() == own)
             .collect();
+        for added in commit
+            .added
+            .iter()
+            .filter(|added| added.client.uri().domain() == own)
+        {
+            self.welcomed(added.key_package.as_ref())?;
+        }
         let left = leaving_users(env, &commit);
         let providers_before = commit.providers_before.clone();
         let stapled = commit.external_proposals.clone();

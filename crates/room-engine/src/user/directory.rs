@@ -30,11 +30,11 @@ pub(super) fn check_request(request: &KeyMaterialRequest) -> Result<(), Refusal>
     keys::verify_request(request).map_err(|e| Refusal::forbidden(e.to_string()))
 }
 
-/// The KeyPackage of a stock that fits a request best, by its place.
+/// The KeyPackage of a client that fits a request best, by its place.
 pub(super) fn pick<'a>(
     request: &KeyMaterialRequest,
-    stock: impl Iterator<Item = &'a KeyPackage>,
+    stock: impl Iterator<Item = (usize, &'a KeyPackage)>,
     now_ms: u64,
 ) -> Selection<usize> {
-    keys::select(request, stock.enumerate(), now_ms)
+    keys::select(request, stock, now_ms)
 }

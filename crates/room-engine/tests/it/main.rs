@@ -11,7 +11,9 @@
 mod faults;
 mod graph;
 mod inbox;
+mod keys;
 mod migrate;
+mod people;
 mod sender;
 mod story;
 mod world;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use delivery_service::HubIdentity;
 use event_graph::SigningIdentity;
 use mimi_wire::codec::{Decode as _, Encode as _};
-use mimi_wire::protocol::{KeyMaterialRequest, UpdateOutcome};
+use mimi_wire::protocol::{ConsentEntry, KeyMaterialRequest, UpdateOutcome};
 use mimi_wire::uri::{Domain, MimiUri};
 use mls_client::api::{
     ApiError, ApiErrorCode, B64, BlobRef, ClaimRequest, CreateRoom, Device, FeedEntry, FeedItem,
@@ -19,10 +19,11 @@ use mls_client::{Client, Options};
 use room_engine::carrier::{self, SubmissionRefusal};
 use room_engine::outbox::{Delivery, Destination, OutboxBody, OutboxEntry, Sender, SenderSettings};
 use room_engine::{
-    Actor, ClaimRoute, ClientActor, Engine, EngineConfig, HomeserverInfo, Hub, Keys, Limits, Refusal,
-    RequestContext, Submission, SystemClock,
+    Actor, ClaimRoute, ClientActor, Clock, Engine, EngineConfig, HomeserverInfo, Hub, Keys, Limits, Refusal,
+    RequestContext, RequiredOf, Sent, Submission, SystemClock, UserPolicies,
 };
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::{MemoryStore, Store};
@@ -38,6 +39,26 @@ pub(crate) struct World {
     pub(crate) portal_events: Mutex<Vec<OutboxEntry>>,
     /// Whether deliveries are lost after they have arrived, as when a process dies before it notes them.
     pub(crate) forget_deliveries: Mutex<u32>,
+    /// What time it is.
+    pub(crate) clock: Arc<WorldClock>,
+}
+
+/// The system's clock, put forward.
+#[derive(Default)]
+pub(crate) struct WorldClock(AtomicU64);
+
+impl WorldClock {
+    /// Lets time pass for every provider.
+    pub(crate) fn forward(&self, by: Duration) {
+        self.0
+            .fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for WorldClock {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms() + self.0.load(Ordering::SeqCst)
+    }
 }
 
 struct Provider {
@@ -77,6 +98,15 @@ pub(crate) fn config(provider: &str) -> EngineConfig {
             bot: format!("@_mimi:{provider}"),
         }),
         limits: Limits::default(),
+        users: open_policies(),
+    }
+}
+
+/// Anybody may add anybody, so that stories which are about something else need no consent.
+pub(crate) fn open_policies() -> UserPolicies {
+    UserPolicies {
+        consent_required_of: RequiredOf::Nobody,
+        ..UserPolicies::default()
     }
 }
 
@@ -94,6 +124,7 @@ impl World {
             providers: Mutex::default(),
             portal_events: Mutex::default(),
             forget_deliveries: Mutex::default(),
+            clock: Arc::default(),
         });
         for (name, store) in stores {
             world.start(name, store).await;
@@ -103,7 +134,7 @@ impl World {
 
     /// Starts a provider on its store.
     pub(crate) async fn start(self: &Arc<Self>, name: &str, store: Arc<dyn Store>) {
-        let engine = Engine::open(config(name), keys(name), store.clone(), Arc::new(SystemClock))
+        let engine = Engine::open(config(name), keys(name), store.clone(), self.clock.clone())
             .await
             .unwrap();
         let settings = SenderSettings {
@@ -312,6 +343,34 @@ impl room_engine::outbox::Transport for Link {
                             .await
                     }
                     Err(refusal) => Err(refusal),
+                }
+            }
+            (
+                Destination::Provider(to),
+                OutboxBody::Consent {
+                    request,
+                    other,
+                    room_id,
+                    ask,
+                },
+            ) => {
+                let Some(engine) = world.running(to.as_str()) else {
+                    return retry("down".into());
+                };
+                let consent = ConsentEntry::from_bytes(&entry.octets.0).unwrap();
+                let from = domain(&self.from);
+                let taken = if *request {
+                    engine.request_consent(ctx(), &from, consent).await
+                } else {
+                    engine.update_consent(ctx(), &from, consent).await
+                };
+                if *ask && taken.is_ok() {
+                    let own = room.unwrap();
+                    self.engine
+                        .consent_sent(ctx(), &own, other, room_id.as_ref(), Sent::Delivered)
+                        .await
+                } else {
+                    taken
                 }
             }
             (Destination::Homeserver, body) => {
@@ -544,6 +603,8 @@ impl Transport for Face {
         Ok(KeyPackageStock {
             available: stock.available,
             last_resort: stock.last_resort,
+            last_resort_used: stock.last_resort_used,
+            low: stock.low,
         })
     }
 
@@ -556,6 +617,8 @@ impl Transport for Face {
         Ok(KeyPackageStock {
             available: stock.available,
             last_resort: stock.last_resort,
+            last_resort_used: stock.last_resort_used,
+            low: stock.low,
         })
     }
 

@@ -7,10 +7,14 @@ use mls_client::api::{
 use room_engine::carrier::{self, SubmissionRefusal};
 use room_engine::{RoomView, UserRoom};
 
+pub(super) mod people;
+
 pub(super) fn stock(stock: room_engine::KeyPackageStock) -> KeyPackageStock {
     KeyPackageStock {
         available: stock.available,
         last_resort: stock.last_resort,
+        last_resort_used: stock.last_resort_used,
+        low: stock.low,
     }
 }
 

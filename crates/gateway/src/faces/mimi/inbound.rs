@@ -11,11 +11,11 @@ use mimi_wire::{Domain, MimiUri};
 use room_engine::RequestContext;
 
 /// A request of an authenticated peer, body read.
-pub(super) struct Inbound {
+pub(super) struct Inbound<T = MimiUri> {
     /// Who asks.
     pub(super) peer: Domain,
     /// The identifier in the path.
-    pub(super) uri: MimiUri,
+    pub(super) uri: T,
     /// Request id.
     pub(super) ctx: RequestContext,
     /// The body.
@@ -23,11 +23,24 @@ pub(super) struct Inbound {
 }
 
 impl Inbound {
-    /// Checks in this order: addressed to us, from a peer, about something, not too much.
+    /// A request about a URI.
     pub(super) async fn read(
         face: &MimiFace,
         endpoint: &'static str,
         request: Request,
+    ) -> Result<Self, Problem> {
+        let uri = |raw: &str| parse_path_uri(raw).map_err(|e| e.to_string());
+        Self::read_about(face, endpoint, request, uri).await
+    }
+}
+
+impl<T> Inbound<T> {
+    /// Checks in this order: addressed to us, from a peer, about something (as `parse` reads the path), not too much.
+    pub(super) async fn read_about(
+        face: &MimiFace,
+        endpoint: &'static str,
+        request: Request,
+        parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let host = parts
@@ -53,7 +66,7 @@ impl Inbound {
             .identify(&parts.headers, chain)
             .map_err(|e| Problem::peer(endpoint, e))?;
         let raw = parts.uri.path().splitn(4, '/').nth(3).unwrap_or_default();
-        let uri = parse_path_uri(raw).map_err(|e| Problem::malformed(endpoint, format!("the path: {e}")))?;
+        let uri = parse(raw).map_err(|e| Problem::malformed(endpoint, format!("the path: {e}")))?;
         let ctx = parts
             .extensions
             .get::<RequestId>()

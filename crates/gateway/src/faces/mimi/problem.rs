@@ -7,7 +7,7 @@ use crate::web::{BodyError, refused};
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use room_engine::Refusal;
+use room_engine::{EngineError, Refusal};
 use serde_json::json;
 use std::time::Duration;
 
@@ -80,6 +80,13 @@ impl Problem {
             _ => None,
         };
         Self::new(endpoint, status, refusal.code(), text).after(retry_after)
+    }
+
+    pub(super) fn engine(endpoint: &'static str, error: &EngineError) -> Self {
+        tracing::warn!(error = %chain(error), "the store could not be read");
+        let text = "the store can't be read now";
+        Self::new(endpoint, StatusCode::SERVICE_UNAVAILABLE, "store", text)
+            .after(Some(Duration::from_secs(5)))
     }
 
     pub(super) fn claim(endpoint: &'static str, error: &ClaimError) -> Self {

@@ -8,13 +8,13 @@ use room_engine::FeedItem;
 use std::path::PathBuf;
 
 /// A person with the command-line client.
-struct Person {
+pub(super) struct Person {
     profile: PathBuf,
 }
 
 impl Person {
     /// Makes an account and signs in.
-    async fn new(folder: &Path, provider: &Provider, name: &str) -> Self {
+    pub(super) async fn new(folder: &Path, provider: &Provider, name: &str) -> Self {
         let (status, added) = provider
             .admin(Method::POST, "/accounts", Some(json!({"user": name})))
             .await;
@@ -42,14 +42,20 @@ impl Person {
         person
     }
 
-    async fn does(&self, arguments: &[&str]) {
+    pub(super) async fn does(&self, arguments: &[&str]) {
+        self.tries(arguments)
+            .await
+            .unwrap_or_else(|e| panic!("{arguments:?}: {}", e.report()));
+    }
+
+    /// The same, where it may fail.
+    pub(super) async fn tries(&self, arguments: &[&str]) -> Result<(), Failure> {
         let mut all = vec!["causeway".to_owned(), "client".to_owned()];
         all.extend(arguments.iter().map(|a| (*a).to_owned()));
         all.extend(["--profile".to_owned(), self.profile.to_str().unwrap().to_owned()]);
-        let done = tokio::task::spawn_blocking(move || crate::cli::run_from(all))
+        tokio::task::spawn_blocking(move || crate::cli::run_from(all))
             .await
-            .unwrap();
-        done.unwrap_or_else(|e| panic!("{arguments:?}: {}", e.report()));
+            .unwrap()
     }
 }
 

@@ -121,6 +121,7 @@ impl Transport for Line {
             Ok(KeyPackageStock {
                 available: u32::try_from(stock.len() - last).unwrap(),
                 last_resort: last > 0,
+                ..KeyPackageStock::default()
             })
         })
     }

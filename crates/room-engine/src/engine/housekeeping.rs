@@ -1,0 +1,194 @@
+//! Housekeeping: what is too old to matter goes away, a page at a time.
+//!
+//! The records belong to rooms and users whose workers don't look at them again once they are this old. Each is deleted
+//! only if it still is what was read, so that a worker that did write it meanwhile wins.
+
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::time::Duration;
+use store::{Batch, Scan, Space, StoreError};
+use tokio::sync::watch;
+
+use super::{Engine, EngineError};
+use crate::consent::ConsentRecord;
+use crate::records::{KeyPackageRefRecord, OutcomeRecord, parse};
+use crate::user::{KeyPackageRecord, LOW_STOCK};
+
+/// How long outcomes of requests and hashes of notify bodies are kept, ms (docs/decisions/0020).
+const REMEMBERED: u64 = 14 * DAY;
+/// How long a consent request waits for its answer, ms.
+const ASKED: u64 = 90 * DAY;
+/// How long what is said about a KeyPackage is kept beyond its end, ms.
+const AFTER_EXPIRY: u64 = DAY;
+/// The longest lifetime of a KeyPackage, ms.
+const LIFETIME: u64 = delivery_service::keys::MAX_LIFETIME_SECONDS * 1000;
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+/// Records looked at in one step.
+const PAGE: usize = 256;
+/// Between two steps, so that others come first.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Between two rounds.
+const EVERY: Duration = Duration::from_hours(1);
+/// Before the first.
+const FIRST: Duration = Duration::from_mins(1);
+
+/// How many records a round has deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Outcomes of requests.
+    pub outcomes: u64,
+    /// Hashes of notify bodies, and ids of the homeserver's transactions.
+    pub seen: u64,
+    /// Expired KeyPackages.
+    pub key_packages: u64,
+    /// What was known about KeyPackages that can't be used any more.
+    pub key_package_refs: u64,
+    /// Consent requests that nobody answered.
+    pub consents: u64,
+}
+
+/// Rounds until stopped.
+pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
+    let mut pause = FIRST;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.changed() => return,
+        }
+        pause = EVERY;
+        tokio::select! {
+            swept = engine.sweep() => match swept {
+                Ok(swept) => tracing::debug!(?swept, "swept"),
+                Err(error) => tracing::warn!(%error, "housekeeping stopped; it goes on later"),
+            },
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+impl Engine {
+    /// One round. Runs by itself every hour.
+    pub async fn sweep(&self) -> Result<Swept, EngineError> {
+        let now = self.env.clock.now_ms();
+        let old = |at: u64, keep: u64| at.saturating_add(keep) <= now;
+        let mut swept = Swept {
+            outcomes: self
+                .sweep_space(Space::Outcome, |key, value| {
+                    let outcome: OutcomeRecord = parse(Space::Outcome, key, value)?;
+                    Ok(old(outcome.at, REMEMBERED))
+                })
+                .await?,
+            ..Swept::default()
+        };
+        for space in [Space::NotifySeen, Space::HsTransaction] {
+            swept.seen = swept.seen.saturating_add(
+                self.sweep_space(space, |key, value| Ok(old(parse(space, key, value)?, REMEMBERED)))
+                    .await?,
+            );
+        }
+        let mut stock: HashMap<[u8; 32], u32> = HashMap::new();
+        swept.key_packages = self
+            .sweep_space(Space::KeyPackage, |key, value| {
+                let record: KeyPackageRecord = parse(Space::KeyPackage, key, value)?;
+                let (expired, one_time) = record.judge(now);
+                if let Some(device) = key.first_chunk().filter(|_| one_time && !expired) {
+                    let count = stock.entry(*device).or_default();
+                    *count = count.saturating_add(1);
+                }
+                Ok(expired)
+            })
+            .await?;
+        self.count_devices(&stock).await?;
+        swept.key_package_refs = self
+            .sweep_space(Space::KeyPackageRef, |key, value| {
+                // See the functions in `records` that make these keys.
+                let until = match key.first() {
+                    Some(2) => parse::<u64>(Space::KeyPackageRef, key, value)?.saturating_add(LIFETIME),
+                    _ => {
+                        let known: KeyPackageRefRecord = parse(Space::KeyPackageRef, key, value)?;
+                        match known.until {
+                            0 => known.at.saturating_add(LIFETIME),
+                            until => until,
+                        }
+                    }
+                };
+                Ok(old(until, AFTER_EXPIRY))
+            })
+            .await?;
+        swept.consents = self
+            .sweep_space(Space::Consent, |key, value| {
+                let consent: ConsentRecord = parse(Space::Consent, key, value)?;
+                Ok(consent.answer.is_none() && consent.asked_at.is_none_or(|at| old(at, ASKED)))
+            })
+            .await?;
+        for (what, count) in [
+            ("outcome", swept.outcomes),
+            ("seen", swept.seen),
+            ("key_package", swept.key_packages),
+            ("key_package_ref", swept.key_package_refs),
+            ("consent", swept.consents),
+        ] {
+            metrics::counter!("causeway_swept_total", "what" => what).increment(count);
+        }
+        Ok(swept)
+    }
+
+    /// Devices by how much they have in stock.
+    async fn count_devices(&self, stock: &HashMap<[u8; 32], u32>) -> Result<(), StoreError> {
+        let (mut stocked, mut low, mut empty) = (0_u32, 0_u32, 0_u32);
+        self.each(Space::Device, b"", |key, _| {
+            let state = match key.first_chunk().and_then(|device| stock.get(device)) {
+                None => &mut empty,
+                Some(count) if *count < LOW_STOCK => &mut low,
+                Some(_) => &mut stocked,
+            };
+            *state = state.saturating_add(1);
+            Ok(())
+        })
+        .await?;
+        for (state, count) in [("stocked", stocked), ("low", low), ("empty", empty)] {
+            metrics::gauge!("causeway_key_package_devices", "state" => state).set(f64::from(count));
+        }
+        Ok(())
+    }
+
+    /// Deletes what is old of a space.
+    async fn sweep_space(
+        &self,
+        space: Space,
+        mut is_old: impl FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<u64, StoreError> {
+        let store = self.env.store.as_ref();
+        let mut deleted = 0_u64;
+        let mut after: Option<Bytes> = None;
+        loop {
+            let mut scan = Scan::all(space).limit(PAGE);
+            if let Some(after) = &after {
+                scan = scan.after(after);
+            }
+            let rows = store.scan(scan).await?;
+            let mut batch = Batch::new();
+            for (key, value) in &rows {
+                if is_old(key, value)? {
+                    batch.expect_value(space, key, value);
+                    batch.delete(space, key);
+                }
+            }
+            let count = batch.len() as u64;
+            if !batch.is_empty() {
+                match store.commit(batch).await {
+                    Ok(_) => deleted = deleted.saturating_add(count),
+                    // Somebody wrote one of them: the next round looks again.
+                    Err(StoreError::ExpectationFailed { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            match rows.last() {
+                Some((last, _)) if rows.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(deleted),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
