@@ -110,3 +110,19 @@ ensure_homeserver() {
     die "the homeserver can't be installed (see above)"
   echo "$wanted" >"$stamp"
 }
+
+# ensure_clients: Matrix clients that tests drive, in an environment of their own; the one for Node where Node is there.
+ensure_clients() {
+  local wanted stamp=.venv-clients/.installed
+  wanted=$(cat scripts/requirements-clients.txt tests/clients/package-lock.json | sha256sum | cut -d' ' -f1)
+  [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+  say "installing Matrix clients for tests (matrix-nio, matrix-js-sdk)"
+  command -v npm >/dev/null || ensure_packages nodejs npm
+  rm -rf .venv-clients tests/clients/node_modules
+  python3 -m venv .venv-clients
+  .venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r scripts/requirements-clients.txt ||
+    die "matrix-nio can't be installed (see above)"
+  npm ci --prefix tests/clients --silent --no-audit --no-fund --ignore-scripts ||
+    die "matrix-js-sdk can't be installed (see above)"
+  echo "$wanted" >"$stamp"
+}

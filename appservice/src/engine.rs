@@ -3,47 +3,43 @@
 use crate::events::RoomEvent;
 use crate::portal;
 use crate::routes::{Intake, IntakeError, Lookup};
+use crate::thirdparty::{Place, Wanted};
+use crate::transaction::{Incoming, Unusable};
 use crate::transport::Portals;
 use async_trait::async_trait;
 use mimi_wire::uri::MimiUri;
-use room_engine::{Engine, InboundEvent, Refusal, RequestContext};
+use room_engine::{Engine, InboundEvent, InboundTransaction, Refusal, RequestContext, SetAside, Taken};
+
+/// Most portals that one third-party look-up lists.
+const LISTED: usize = 100;
 
 #[async_trait]
 impl Intake for Engine {
-    async fn transaction(
-        &self,
-        request_id: &str,
-        txn_id: &str,
-        events: Vec<RoomEvent>,
-    ) -> Result<(), IntakeError> {
-        let bot = self
-            .config()
-            .homeserver
-            .as_ref()
-            .map(|h| (h.bot.as_str(), h.server_name.as_str()));
-        let events = events
+    async fn transaction(&self, request_id: &str, incoming: Incoming) -> Result<Taken, IntakeError> {
+        let homeserver = self.config().homeserver.as_ref();
+        let fingerprint = incoming.fingerprint();
+        let events = incoming
+            .events
             .into_iter()
             // The bot is for its own homeserver's users; an invitation from elsewhere stays unanswered.
             .filter(|event| {
-                bot.is_none_or(|(bot, server)| {
-                    event.membership_of(bot) != Some("invite") || event.sender_server() == server
+                homeserver.is_none_or(|h| {
+                    event.membership_of(&h.bot) != Some("invite") || event.sender_server() == h.server_name
                 })
             })
-            .map(|event| InboundEvent {
-                room_id: event.room_id,
-                event_id: event.event_id,
-                sender: event.sender,
-                event_type: event.event_type,
-                state_key: event.state_key,
-                content: event.content,
-            })
+            .map(InboundEvent::from)
             .collect();
+        let set_aside = incoming.unusable.into_iter().map(SetAside::from).collect();
         let ctx = RequestContext {
             request_id: request_id.to_owned(),
         };
-        Self::transaction(self, ctx, txn_id, events)
-            .await
-            .map_err(intake_error)
+        let transaction = InboundTransaction {
+            txn_id: incoming.txn_id,
+            fingerprint,
+            events,
+            set_aside,
+        };
+        self.take(ctx, transaction).await.map_err(intake_error)
     }
 
     async fn alias(&self, alias: &str) -> Result<Lookup, IntakeError> {
@@ -62,6 +58,63 @@ impl Intake for Engine {
         // In opaque rooms there are no ghosts: the bot is the only user of ours.
         let bot = self.config().homeserver.as_ref().is_some_and(|h| h.bot == user);
         Ok(if bot { Lookup::Exists } else { Lookup::Unknown })
+    }
+
+    async fn places(&self, wanted: &Wanted) -> Result<Vec<Place>, IntakeError> {
+        let Some(homeserver) = &self.config().homeserver else {
+            return Ok(Vec::new());
+        };
+        let rooms = self.rooms().await.map_err(|e| unavailable(e.to_string()))?;
+        Ok(rooms
+            .into_iter()
+            .filter(|view| view.portal.is_some())
+            .map(|view| {
+                let room = view.room.as_str();
+                Place::new(portal::alias(room, &homeserver.server_name), room)
+            })
+            .filter(|place| {
+                wanted.alias.as_ref().is_none_or(|alias| *alias == place.alias)
+                    && wanted
+                        .uri
+                        .as_ref()
+                        .is_none_or(|uri| place.fields.values().any(|known| known == uri))
+            })
+            .take(LISTED)
+            .collect())
+    }
+
+    fn server_name(&self) -> String {
+        self.config()
+            .homeserver
+            .as_ref()
+            .map_or_else(|| self.config().provider.to_string(), |h| h.server_name.clone())
+    }
+}
+
+impl From<RoomEvent> for InboundEvent {
+    fn from(event: RoomEvent) -> Self {
+        Self {
+            room_id: event.room_id,
+            event_id: event.event_id,
+            sender: event.sender,
+            event_type: event.event_type,
+            state_key: event.state_key,
+            origin_server_ts: event.origin_server_ts,
+            content: event.content,
+        }
+    }
+}
+
+impl From<Unusable> for SetAside {
+    fn from(unusable: Unusable) -> Self {
+        Self {
+            at: 0,
+            event_id: unusable.event_id,
+            room_id: None,
+            code: unusable.code.to_owned(),
+            reason: unusable.reason,
+            event: unusable.event,
+        }
     }
 }
 

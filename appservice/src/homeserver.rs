@@ -10,6 +10,7 @@ use crate::matrix::{
     OwnedUserId, PathBuilder, Raw, SendAccessToken, SupportedVersions,
 };
 use crate::registration::Secret;
+use crate::tokens::KeyRing;
 use crate::{BOT_LOCALPART, bot_user_id};
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,10 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 mod error;
+pub mod probe;
+pub mod timeline;
 pub use error::HomeserverError;
 
 /// Largest answer that is read.
-const MAX_ANSWER: usize = 4 * 1024 * 1024;
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 /// The bot's device. A homeserver remembers a transaction id only in memory for an application service, but in
 /// its database for a device, so sending as a device keeps a repeat from doubling an event when both sides were
@@ -41,7 +44,7 @@ pub struct HomeserverSettings {
     /// Id of our registration.
     pub appservice_id: String,
     /// What we present.
-    pub as_token: Secret,
+    pub tokens: KeyRing,
     /// For one request, from connecting to the last octet.
     pub timeout: Duration,
 }
@@ -128,14 +131,17 @@ impl Homeserver {
             Err(error) if error.errcode() == Some("M_USER_IN_USE") => {}
             Err(error) => return Err(error),
         }
-        let me = self.call(whoami::v3::Request::new(), As::Service).await?;
-        if me.user_id != self.0.bot {
+        let me = self.whose_token().await?;
+        if me != self.bot() {
             return Err(HomeserverError::Setup(format!(
-                "the homeserver says this token is {}'s, not {}'s",
-                me.user_id,
+                "the homeserver says this token is {me}'s, not {}'s",
                 self.bot()
             )));
         }
+        self.ensure_device().await
+    }
+
+    async fn ensure_device(&self) -> Result<(), HomeserverError> {
         let mut device = update_device::v3::Request::new(self.0.device.clone());
         device.display_name = Some("Causeway".to_owned());
         match self.call(device, As::Service).await {
@@ -148,6 +154,15 @@ impl Homeserver {
             ),
         }
         Ok(())
+    }
+
+    /// Whose the homeserver takes our `as_token` to be.
+    pub async fn whose_token(&self) -> Result<String, HomeserverError> {
+        Ok(self
+            .call(whoami::v3::Request::new(), As::Service)
+            .await?
+            .user_id
+            .into())
     }
 
     /// Asks the homeserver to call our ping endpoint. Ends its back-off after an outage of ours. Answers with
@@ -265,7 +280,16 @@ impl Homeserver {
             event_type.into(),
             content,
         );
-        Ok(self.call(request, As::Device).await?.event_id.into())
+        match self.call(request.clone(), As::Device).await {
+            // A homeserver that was restored from a backup knows nothing of a younger device.
+            Err(error) if error.errcode() == Some("M_UNKNOWN_DEVICE") => {
+                tracing::warn!("the homeserver has lost the bot's device; it is made again");
+                self.0.has_device.store(false, Ordering::Relaxed);
+                self.ensure_device().await?;
+                Ok(self.call(request, As::Device).await?.event_id.into())
+            }
+            other => Ok(other?.event_id.into()),
+        }
     }
 
     /// Sets a state event as the bot. The homeserver makes no new event where the content is there already.
@@ -327,15 +351,40 @@ impl Homeserver {
 
     async fn call<R>(&self, request: R, who: As) -> Result<R::IncomingResponse, HomeserverError>
     where
+        R: OutgoingRequest + Clone,
+        for<'a> R::Authentication: AuthScheme<Input<'a> = SendAccessToken<'a>>,
+        for<'a> R::PathBuilder: PathBuilder<Input<'a> = Cow<'a, SupportedVersions>>,
+    {
+        let tokens = &self.0.settings.tokens;
+        let token = tokens.as_token();
+        let answer = self.ask(request.clone(), who, &token).await;
+        // Its registration may be another than the one we read last.
+        if let Err(error) = &answer
+            && error.errcode() == Some("M_UNKNOWN_TOKEN")
+            && let Some(other) = tokens.instead_of(&token)
+        {
+            let again = self.ask(request, who, &other).await;
+            if !matches!(&again, Err(error) if error.errcode() == Some("M_UNKNOWN_TOKEN")) {
+                tokens.taken(&other);
+            }
+            return again;
+        }
+        answer
+    }
+
+    async fn ask<R>(
+        &self,
+        request: R,
+        who: As,
+        token: &Secret,
+    ) -> Result<R::IncomingResponse, HomeserverError>
+    where
         R: OutgoingRequest,
         for<'a> R::Authentication: AuthScheme<Input<'a> = SendAccessToken<'a>>,
         for<'a> R::PathBuilder: PathBuilder<Input<'a> = Cow<'a, SupportedVersions>>,
     {
         let inner = &self.0;
-        let (url, token) = (
-            &inner.settings.url,
-            SendAccessToken::Appservice(inner.settings.as_token.expose()),
-        );
+        let (url, token) = (&inner.settings.url, SendAccessToken::Appservice(token.expose()));
         let versions = Cow::Borrowed(&inner.versions);
         let http_request = match who {
             As::Device if inner.has_device.load(Ordering::Relaxed) => {

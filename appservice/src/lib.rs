@@ -13,13 +13,20 @@ pub mod matrix;
 pub mod portal;
 pub mod registration;
 pub mod routes;
+pub mod thirdparty;
+pub mod tokens;
+pub mod transaction;
 pub mod transport;
+pub mod watch;
 
 pub use ghost::Ghost;
 pub use homeserver::{Homeserver, HomeserverError, HomeserverSettings};
 pub use registration::{Difference, Registration, RegistrationError, Secret};
 pub use routes::{AppserviceState, Intake, IntakeError, Lookup, routes};
+pub use tokens::{KeyRing, TokenPair};
+pub use transaction::Incoming;
 pub use transport::{HomeserverTransport, Portals};
+pub use watch::{Watch, WatchSettings, Watched};
 
 /// Local part of the bot, the application service's own user.
 pub const BOT_LOCALPART: &str = "_mimi";

@@ -16,7 +16,7 @@ pub use ruma::api::{
     OutgoingRequestAppserviceExt, OutgoingRequestExt, SupportedVersions,
 };
 pub use ruma::serde::Raw;
-pub use ruma::{OwnedDeviceId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, ServerName};
+pub use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, ServerName, uint};
 
 /// Requests of the client-server API.
 pub mod client {
@@ -24,9 +24,10 @@ pub mod client {
     pub use ruma::api::client::account::whoami;
     pub use ruma::api::client::alias::{delete_alias, get_alias};
     pub use ruma::api::client::appservice::request_ping;
+    pub use ruma::api::client::context::get_context;
     pub use ruma::api::client::device::update_device;
     pub use ruma::api::client::membership::{invite_user, join_room_by_id, kick_user, leave_room};
-    pub use ruma::api::client::message::send_message_event;
+    pub use ruma::api::client::message::{get_message_events, send_message_event};
     pub use ruma::api::client::room::create_room;
     pub use ruma::api::client::state::{get_state_event_for_key, send_state_event};
 }

@@ -6,6 +6,7 @@
 //! `io.element.msc4190` (devices without `/login`, which OAuth-only deployments no longer have).
 
 use crate::matrix::{Namespace, ServerName};
+use crate::tokens::{KeyRing, TokenPair};
 use crate::{BOT_LOCALPART, NAMESPACE};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -154,11 +155,9 @@ pub struct Difference {
     pub wanted: String,
 }
 
-impl Registration {
-    /// Makes a registration with fresh tokens. `random` fills a buffer with secure random octets.
+impl TokenPair {
+    /// Fresh tokens. `random` fills a buffer with secure random octets.
     pub fn generate<E: std::fmt::Display>(
-        server_name: &str,
-        url: &str,
         mut random: impl FnMut(&mut [u8]) -> Result<(), E>,
     ) -> Result<Self, RegistrationError> {
         let mut token = || {
@@ -166,7 +165,21 @@ impl Registration {
             random(bytes.as_mut_slice()).map_err(|e| RegistrationError::Random(e.to_string()))?;
             Ok::<_, RegistrationError>(Secret(Zeroizing::new(encode_token(bytes.as_slice()))))
         };
-        let (as_token, hs_token) = (token()?, token()?);
+        Ok(Self {
+            as_token: token()?,
+            hs_token: token()?,
+        })
+    }
+}
+
+impl Registration {
+    /// Makes a registration with fresh tokens. `random` fills a buffer with secure random octets.
+    pub fn generate<E: std::fmt::Display>(
+        server_name: &str,
+        url: &str,
+        random: impl FnMut(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, RegistrationError> {
+        let TokenPair { as_token, hs_token } = TokenPair::generate(random)?;
         Self::with_tokens(server_name, url, as_token, hs_token)
     }
 
@@ -218,6 +231,20 @@ impl Registration {
     /// The file as the homeserver wants it. Holds both tokens.
     pub fn to_yaml(&self) -> Result<Zeroizing<String>, RegistrationError> {
         Ok(Zeroizing::new(serde_yaml_ng::to_string(self)?))
+    }
+
+    /// Its tokens.
+    pub fn pair(&self) -> TokenPair {
+        TokenPair {
+            as_token: self.as_token.clone(),
+            hs_token: self.hs_token.clone(),
+        }
+    }
+
+    /// Its tokens, as the only ones that are good.
+    pub fn tokens(&self) -> KeyRing {
+        let pair = self.pair();
+        KeyRing::fixed(pair.as_token, pair.hs_token)
     }
 
     /// What differs between the registration that is in use (`running`) and this one. Empty: nothing to do.

@@ -2,10 +2,11 @@
 //!
 //! A transaction is answered 200 only after [`Intake::transaction`] has made it durable; nothing here waits for
 //! another machine. Any other answer than 200 makes the homeserver stop and repeat, so events that are no good are
-//! counted and skipped.
+//! set aside with their reason.
 
-use crate::events::{RoomEvent, event_id};
-use crate::registration::Secret;
+use crate::thirdparty::{self, Place, Protocol, User};
+use crate::tokens::KeyRing;
+use crate::transaction::Incoming;
 use async_trait::async_trait;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
@@ -14,37 +15,36 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use room_engine::Taken;
 use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest request body. A transaction has at most 100 events of 65,536 octets, which the client format makes
 /// larger, and as many to-device messages.
 pub const MAX_BODY: usize = 32 * 1024 * 1024;
-/// Most events taken in one transaction.
-pub const MAX_EVENTS: usize = 1000;
 /// Longest transaction id taken.
 const MAX_TXN_ID: usize = 255;
 
 /// What happens to what the homeserver sends. The room engine is the one that counts.
 #[async_trait]
 pub trait Intake: Send + Sync + 'static {
-    /// Takes a transaction: when this returns `Ok`, it survives a crash. A repeat, by transaction id or by event
+    /// Takes a transaction: when this returns `Ok`, it survives a crash. A repeat, by transaction or by event
     /// id, changes nothing.
-    async fn transaction(
-        &self,
-        request_id: &str,
-        txn_id: &str,
-        events: Vec<RoomEvent>,
-    ) -> Result<(), IntakeError>;
+    async fn transaction(&self, request_id: &str, incoming: Incoming) -> Result<Taken, IntakeError>;
 
     /// Whether there is a portal behind an alias of our namespace.
     async fn alias(&self, alias: &str) -> Result<Lookup, IntakeError>;
 
     /// Whether a user of our namespace exists.
     async fn user(&self, user: &str) -> Result<Lookup, IntakeError>;
+
+    /// The portals of rooms that fit: all, or the one with this alias or this MIMI URI.
+    async fn places(&self, wanted: &thirdparty::Wanted) -> Result<Vec<Place>, IntakeError>;
+
+    /// The homeserver's name, which is part of every ghost's id.
+    fn server_name(&self) -> String;
 }
 
 /// Answer to a query.
@@ -79,39 +79,7 @@ pub struct AppserviceState {
     /// Takes what comes.
     pub intake: Arc<dyn Intake>,
     /// What the homeserver has to present.
-    pub hs_token: Secret,
-}
-
-/// A transaction, as far as it is read. Keys we don't use are not looked at.
-#[derive(Debug, Deserialize)]
-pub struct Transaction {
-    /// Events in the homeserver's order, each as it came.
-    #[serde(default)]
-    pub events: Vec<Box<RawValue>>,
-}
-
-impl Transaction {
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, MatrixError> {
-        // serde would take an array for a struct.
-        if body.trim_ascii_start().first() == Some(&b'[') {
-            let text = "a transaction is an object";
-            return Err(MatrixError::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", text));
-        }
-        let transaction: Self = serde_json::from_slice(body).map_err(|e| {
-            let code = if e.is_data() { "M_BAD_JSON" } else { "M_NOT_JSON" };
-            MatrixError::new(StatusCode::BAD_REQUEST, code, e.to_string())
-        })?;
-        if transaction.events.len() > MAX_EVENTS {
-            let text = format!("more than {MAX_EVENTS} events in one transaction");
-            return Err(MatrixError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "M_TOO_LARGE",
-                text,
-            ));
-        }
-        Ok(transaction)
-    }
+    pub tokens: KeyRing,
 }
 
 /// The application service's HTTP interface.
@@ -123,15 +91,18 @@ pub fn routes(state: AppserviceState) -> Router {
         .route("/_matrix/app/v1/ping", post(ping))
         .route(
             "/_matrix/app/v1/thirdparty/protocol/{protocol}",
-            get(no_thirdparty),
+            get(thirdparty_protocol),
         )
-        .route("/_matrix/app/v1/thirdparty/user/{protocol}", get(no_thirdparty))
-        .route("/_matrix/app/v1/thirdparty/user", get(no_thirdparty))
+        .route("/_matrix/app/v1/thirdparty/user/{protocol}", get(thirdparty_user))
+        .route("/_matrix/app/v1/thirdparty/user", get(thirdparty_user_by_id))
         .route(
             "/_matrix/app/v1/thirdparty/location/{protocol}",
-            get(no_thirdparty),
+            get(thirdparty_location),
         )
-        .route("/_matrix/app/v1/thirdparty/location", get(no_thirdparty))
+        .route(
+            "/_matrix/app/v1/thirdparty/location",
+            get(thirdparty_location_by_alias),
+        )
         // Where homeservers look when the paths above answer 404.
         .route("/transactions/{txn_id}", put(transaction))
         .route("/users/{user_id}", get(user))
@@ -154,7 +125,7 @@ pub struct MatrixError {
 }
 
 impl MatrixError {
-    fn new(status: StatusCode, errcode: &'static str, error: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, errcode: &'static str, error: impl Into<String>) -> Self {
         Self {
             status,
             errcode,
@@ -212,7 +183,7 @@ async fn authenticate(
         .map(|(_, token)| token.trim());
     match bearer.or(legacy.access_token.as_deref()) {
         None => MatrixError::new(StatusCode::UNAUTHORIZED, "M_MISSING_TOKEN", "no hs_token").into_response(),
-        Some(token) if state.hs_token.matches(token) => next.run(request).await,
+        Some(token) if state.tokens.accepts(token) => next.run(request).await,
         Some(_) => {
             tracing::warn!("a request with a wrong hs_token; does the homeserver have our registration?");
             MatrixError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", "wrong hs_token").into_response()
@@ -241,27 +212,42 @@ async fn transaction(
             "transaction id too long",
         ));
     }
-    let transaction = Transaction::parse(&body)?;
-    let events: Vec<RoomEvent> = transaction.events.iter().filter_map(|raw| usable(raw)).collect();
-    let count = events.len();
-    state
-        .intake
-        .transaction(&request_id(&headers, &txn_id), &txn_id, events)
-        .await?;
+    let incoming = Incoming::parse(&txn_id, &body)?;
+    let request_id = request_id(&headers, &txn_id);
+    count(&incoming);
+    for unusable in &incoming.unusable {
+        tracing::warn!(
+            request_id,
+            event_id = unusable.event_id,
+            code = unusable.code,
+            reason = unusable.reason,
+            "an event of the homeserver is not usable and is set aside"
+        );
+    }
+    let events = incoming.events.len();
+    state.intake.transaction(&request_id, incoming).await?;
     metrics::counter!("causeway_appservice_transactions_total").increment(1);
-    metrics::counter!("causeway_appservice_events_total").increment(u64::try_from(count).unwrap_or(u64::MAX));
+    metrics::counter!("causeway_appservice_events_total")
+        .increment(u64::try_from(events).unwrap_or(u64::MAX));
     Ok(ok())
 }
 
-/// One poisonous event must not hold up the others: it would come again for ever.
-fn usable(raw: &RawValue) -> Option<RoomEvent> {
-    match RoomEvent::parse(raw) {
-        Ok(event) => Some(event),
-        Err(error) => {
-            metrics::counter!("causeway_appservice_unusable_events_total", "code" => error.code())
-                .increment(1);
-            tracing::warn!(%error, event_id = event_id(raw), "an event of the homeserver is not usable");
-            None
+/// What came besides events, for operators who wonder why receipts or messages to devices don't arrive.
+fn count(incoming: &Incoming) {
+    let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    for unusable in &incoming.unusable {
+        metrics::counter!("causeway_appservice_unusable_events_total", "code" => unusable.code).increment(1);
+    }
+    let ephemeral: usize = incoming.ephemeral.values().sum();
+    let lists = incoming.device_lists.changed.len() + incoming.device_lists.left.len();
+    for (kind, n) in [
+        ("ephemeral", ephemeral),
+        ("to_device", incoming.to_device.len()),
+        ("device_lists", lists),
+        ("key_counts", incoming.one_time_keys.len()),
+    ] {
+        if n > 0 {
+            metrics::counter!("causeway_appservice_extras_total", "kind" => kind).increment(number(n));
         }
     }
 }
@@ -291,12 +277,50 @@ async fn ping() -> Response {
     ok()
 }
 
-async fn no_thirdparty() -> MatrixError {
-    MatrixError::new(
-        StatusCode::NOT_FOUND,
-        "M_NOT_FOUND",
-        "no third-party networks here",
-    )
+async fn thirdparty_protocol(Path(protocol): Path<String>) -> Result<Json<Protocol>, MatrixError> {
+    thirdparty::known(&protocol)?;
+    Ok(Json(thirdparty::protocol()))
+}
+
+async fn thirdparty_user(
+    State(state): State<AppserviceState>,
+    Path(protocol): Path<String>,
+    Query(fields): Query<thirdparty::Fields>,
+) -> Result<Json<Vec<User>>, MatrixError> {
+    thirdparty::known(&protocol)?;
+    Ok(Json(thirdparty::users(&fields, &state.intake.server_name())))
+}
+
+async fn thirdparty_user_by_id(
+    State(state): State<AppserviceState>,
+    Query(fields): Query<thirdparty::Fields>,
+) -> Result<Json<Vec<User>>, MatrixError> {
+    let user = fields.userid.as_deref().unwrap_or_default();
+    Ok(Json(thirdparty::user_by_id(user, &state.intake.server_name())))
+}
+
+async fn thirdparty_location(
+    State(state): State<AppserviceState>,
+    Path(protocol): Path<String>,
+    Query(fields): Query<thirdparty::Fields>,
+) -> Result<Json<Vec<Place>>, MatrixError> {
+    thirdparty::known(&protocol)?;
+    let wanted = thirdparty::Wanted {
+        uri: fields.uri,
+        alias: None,
+    };
+    Ok(Json(state.intake.places(&wanted).await?))
+}
+
+async fn thirdparty_location_by_alias(
+    State(state): State<AppserviceState>,
+    Query(fields): Query<thirdparty::Fields>,
+) -> Result<Json<Vec<Place>>, MatrixError> {
+    let wanted = thirdparty::Wanted {
+        uri: None,
+        alias: Some(fields.alias.unwrap_or_default()),
+    };
+    Ok(Json(state.intake.places(&wanted).await?))
 }
 
 async fn unrecognized() -> MatrixError {

@@ -199,6 +199,28 @@ impl Provider {
         self.process.as_ref().and_then(Process::id)
     }
 
+    /// Changes its configuration (the file's text) before it is started.
+    pub fn configure(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        Self::rewrite(&self.dir.join("causeway.toml"), change)
+    }
+
+    /// Changes its registration (the file's text) before anybody has read it.
+    pub fn register(&self, change: impl FnOnce(String) -> String) -> Result<()> {
+        Self::rewrite(&self.registration(), change)
+    }
+
+    fn rewrite(file: &Path, change: impl FnOnce(String) -> String) -> Result<()> {
+        let text = std::fs::read_to_string(file).context("reading a provider's file")?;
+        std::fs::write(file, change(text)).context("writing a provider's file")
+    }
+
+    /// What its `/readyz` says.
+    pub async fn readiness(&self) -> Result<Value> {
+        let url = format!("http://{}/readyz", self.addresses.admin);
+        let answer = crate::matrix::http()?.get(url).send().await.context("/readyz")?;
+        answer.json().await.context("/readyz")
+    }
+
     /// Its domain.
     pub fn domain(&self) -> &str {
         &self.domain

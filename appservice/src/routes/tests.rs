@@ -5,6 +5,8 @@
     clippy::indexing_slicing
 )]
 use super::*;
+use crate::registration::Secret;
+use crate::transaction::MAX_EVENTS;
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -30,26 +32,21 @@ pub(crate) fn shared_data(name: &str) -> Option<PathBuf> {
 /// Keeps what it is given, like the engine, and fails when told to.
 #[derive(Default)]
 struct Kept {
-    transactions: Mutex<Vec<(String, String, Vec<RoomEvent>)>>,
+    transactions: Mutex<Vec<(String, Incoming)>>,
     fail: Mutex<Option<IntakeError>>,
 }
 
 #[async_trait]
 impl Intake for Kept {
-    async fn transaction(
-        &self,
-        request_id: &str,
-        txn_id: &str,
-        events: Vec<RoomEvent>,
-    ) -> Result<(), IntakeError> {
+    async fn transaction(&self, request_id: &str, incoming: Incoming) -> Result<Taken, IntakeError> {
         if let Some(error) = self.fail.lock().unwrap().clone() {
             return Err(error);
         }
         self.transactions
             .lock()
             .unwrap()
-            .push((request_id.to_owned(), txn_id.to_owned(), events));
-        Ok(())
+            .push((request_id.to_owned(), incoming));
+        Ok(Taken::default())
     }
 
     async fn alias(&self, alias: &str) -> Result<Lookup, IntakeError> {
@@ -67,6 +64,17 @@ impl Intake for Kept {
             Lookup::Unknown
         })
     }
+
+    async fn places(&self, wanted: &thirdparty::Wanted) -> Result<Vec<Place>, IntakeError> {
+        let place = Place::new("#_mimi_there:a.example".into(), "mimi://b.example/r/x");
+        let fits = wanted.alias.as_ref().is_none_or(|a| *a == place.alias)
+            && wanted.uri.as_ref().is_none_or(|u| *u == place.fields["uri"]);
+        Ok(fits.then_some(place).into_iter().collect())
+    }
+
+    fn server_name(&self) -> String {
+        "a.example".into()
+    }
 }
 
 struct Bench {
@@ -79,7 +87,7 @@ impl Bench {
         let intake = Arc::new(Kept::default());
         let state = AppserviceState {
             intake: intake.clone(),
-            hs_token: Secret::new("hs-secret"),
+            tokens: KeyRing::fixed(Secret::new("as-secret"), Secret::new("hs-secret")),
         };
         Self {
             intake,
@@ -183,9 +191,17 @@ async fn transactions_of_a_real_synapse_arrive_whole_and_in_order() {
     }
     let kept = bench.intake.transactions.lock().unwrap();
     assert_eq!(kept.len(), transactions.len());
-    for (n, ((request_id, txn_id, events), sent)) in kept.iter().zip(&transactions).enumerate() {
-        assert_eq!((txn_id, request_id), (&n.to_string(), &format!("txn-{n}")));
-        let got: Vec<(&str, &Value)> = events.iter().map(|e| (e.event_id.as_str(), &e.content)).collect();
+    for (n, ((request_id, incoming), sent)) in kept.iter().zip(&transactions).enumerate() {
+        assert_eq!(
+            (&incoming.txn_id, request_id),
+            (&n.to_string(), &format!("txn-{n}"))
+        );
+        assert!(incoming.unusable.is_empty());
+        let got: Vec<(&str, &Value)> = incoming
+            .events
+            .iter()
+            .map(|e| (e.event_id.as_str(), &e.content))
+            .collect();
         let sent = sent["events"].as_array().unwrap();
         let sent: Vec<(&str, &Value)> = sent
             .iter()
@@ -266,19 +282,7 @@ async fn queries_pings_and_unknown_paths_are_answered_as_the_specification_says(
         ("GET", "/users/%40_mimi_x%3Aa.example", 404, Some("M_NOT_FOUND")),
         (
             "GET",
-            "/_matrix/app/v1/thirdparty/protocol/mimi",
-            404,
-            Some("M_NOT_FOUND"),
-        ),
-        (
-            "GET",
-            "/_matrix/app/v1/thirdparty/user/mimi",
-            404,
-            Some("M_NOT_FOUND"),
-        ),
-        (
-            "GET",
-            "/_matrix/app/v1/thirdparty/location?alias=x",
+            "/_matrix/app/v1/thirdparty/protocol/irc",
             404,
             Some("M_NOT_FOUND"),
         ),
@@ -321,9 +325,45 @@ async fn one_poisonous_event_among_99_good_ones_costs_itself_only() {
     );
     let kept = bench.intake.transactions.lock().unwrap();
     let got: Vec<u64> = kept[0]
-        .2
+        .1
+        .events
         .iter()
         .map(|e| e.content["n"].as_u64().unwrap())
         .collect();
     assert_eq!(got, (0..100).filter(|n| *n != 42).collect::<Vec<u64>>());
+    assert_eq!(kept[0].1.unusable.len(), 1);
+    assert_eq!(kept[0].1.unusable[0].code, "malformed");
+}
+
+#[tokio::test]
+async fn users_and_rooms_of_the_network_are_found_by_either_name() {
+    let bench = Bench::new();
+    let get = async |path: &str| {
+        let (status, body) = bench
+            .call("GET", &format!("/_matrix/app/v1/thirdparty/{path}"), "")
+            .await;
+        assert_eq!(status, 200, "{path}");
+        body
+    };
+    let protocol = get("protocol/mimi").await;
+    assert_eq!(protocol["user_fields"], json!(["uri"]));
+    assert_eq!(protocol["instances"][0]["network_id"], "mimi");
+    let bob = get("user/mimi?uri=mimi://b.example/u/bob").await;
+    assert_eq!(bob[0]["userid"], "@_mimi_bob=40b.example:a.example");
+    assert_eq!(
+        get("user?userid=%40_mimi_bob%3D40b.example%3Aa.example").await,
+        bob
+    );
+    assert_eq!(
+        get("user/mimi?uri=mimi://a.example/u/alice").await[0]["userid"],
+        "@alice:a.example"
+    );
+    assert_eq!(get("user/mimi?uri=nonsense").await, json!([]));
+    assert_eq!(get("user/mimi").await, json!([]));
+    assert_eq!(get("user?userid=%40alice%3Aa.example").await, json!([]));
+    let room = get("location/mimi?uri=mimi://b.example/r/x").await;
+    assert_eq!(room[0]["alias"], "#_mimi_there:a.example");
+    assert_eq!(get("location?alias=%23_mimi_there%3Aa.example").await, room);
+    assert_eq!(get("location/mimi").await, room);
+    assert_eq!(get("location?alias=%23other%3Aa.example").await, json!([]));
 }

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod admin_link;
+mod appservice;
 mod check;
 mod content;
+pub(crate) mod doctor;
 mod graph;
 mod init;
 mod output;
@@ -46,6 +48,8 @@ enum Command {
     Init(Box<init::InitArgs>),
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Doctor(doctor::DoctorArgs),
+    Appservice(appservice::AppserviceArgs),
     User(user::UserArgs),
     Room(room::RoomArgs),
     Store(store::StoreArgs),
@@ -97,6 +101,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(args) => init::run(*args, &path),
         Command::Serve(args) => serve::run(&args, config()?),
         Command::Check(args) => check::run(&args, &path),
+        Command::Doctor(args) => doctor::run(&args, &path),
+        Command::Appservice(args) => appservice::run(args, &config()?),
         Command::User(args) => user::run(args, &config()?),
         Command::Room(args) => room::run(args, &config()?),
         Command::Store(args) => store::run(args, &config()?),

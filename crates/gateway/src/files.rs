@@ -3,7 +3,7 @@
 use crate::failure::{Code, Failure};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 fn failed(path: &Path, error: std::io::Error) -> Failure {
@@ -50,6 +50,31 @@ pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
 /// Writes a new file, mode 0600; makes its folder with mode 0700.
 pub fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
     create(path, text, 0o600)
+}
+
+/// Puts a secret in the place of another, whole or not at all. Who may read the file stays as it was.
+pub fn replace_secret(path: &Path, text: &str) -> Result<(), Failure> {
+    let Ok(before) = std::fs::metadata(path) else {
+        return write_secret(path, text);
+    };
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    // Left behind by a crash.
+    let _ = std::fs::remove_file(beside);
+    create(beside, text, 0o600)?;
+    // The group lets a homeserver read its registration. Only root can give a file away; others own it already.
+    let _ = std::os::unix::fs::chown(beside, Some(before.uid()), Some(before.gid()));
+    std::fs::set_permissions(beside, before.permissions())
+        .and_then(|()| std::fs::rename(beside, path))
+        .map_err(|e| failed(path, e))?;
+    let folder = path
+        .parent()
+        .filter(|f| !f.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| failed(path, e))
 }
 
 /// Reads a text file.

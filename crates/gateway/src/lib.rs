@@ -7,6 +7,7 @@ pub mod faces;
 pub mod failure;
 pub mod files;
 pub mod keys;
+pub mod manager;
 pub mod matrix;
 pub mod mimi_client;
 pub mod schemas;

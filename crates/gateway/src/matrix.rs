@@ -2,24 +2,32 @@
 
 use crate::config::{Config, Secret as Token};
 use crate::failure::{Code, Failure};
-use appservice::{Registration, Secret};
+use appservice::{KeyRing, Registration, Secret, TokenPair};
+use std::path::{Path, PathBuf};
 
-/// Both tokens.
-#[derive(Debug)]
-pub struct Tokens {
-    /// What we present to the homeserver.
-    pub as_token: Secret,
-    /// What the homeserver presents to us.
-    pub hs_token: Secret,
+/// Where the registration is.
+pub fn registration_path(config: &Config) -> PathBuf {
+    config
+        .appservice
+        .as_ref()
+        .map(|a| config.path(&a.registration))
+        .unwrap_or_default()
+}
+
+/// Where the registration of before is kept while tokens are rotated.
+pub fn previous_path(config: &Config) -> PathBuf {
+    let mut path = registration_path(config).into_os_string();
+    path.push(".previous");
+    path.into()
 }
 
 /// Reads the registration that the configuration names.
 pub fn registration(config: &Config) -> Result<Registration, Failure> {
-    let path = config
-        .appservice
-        .as_ref()
-        .map(|a| config.path(&a.registration))
-        .unwrap_or_default();
+    read(&registration_path(config))
+}
+
+/// Reads a registration.
+pub fn read(path: &Path) -> Result<Registration, Failure> {
     let failure = |cause: &str| {
         Failure::new(
             Code::Registration,
@@ -27,14 +35,14 @@ pub fn registration(config: &Config) -> Result<Registration, Failure> {
             "`causeway init` makes it; correct appservice.registration, and the file's permissions",
         )
     };
-    let text = std::fs::read_to_string(&path)
+    let text = std::fs::read_to_string(path)
         .map(zeroize::Zeroizing::new)
         .map_err(|e| failure("the registration can't be read").with_source(e))?;
     Registration::from_yaml(&text).map_err(|e| failure("not usable").with_source(e))
 }
 
 /// The tokens: from the environment, else from their files, else from the registration.
-pub fn tokens(config: &Config) -> Result<Tokens, Failure> {
+pub fn tokens(config: &Config) -> Result<TokenPair, Failure> {
     let section = config.appservice.as_ref();
     let given = |env: Option<&Token>, file: Option<&std::path::PathBuf>| -> Result<Option<Secret>, Failure> {
         let token = match (env, file) {
@@ -53,13 +61,37 @@ pub fn tokens(config: &Config) -> Result<Tokens, Failure> {
         section.and_then(|s| s.hs_token_file.as_ref()),
     )?;
     match (as_token, hs_token) {
-        (Some(as_token), Some(hs_token)) => Ok(Tokens { as_token, hs_token }),
+        (Some(as_token), Some(hs_token)) => Ok(TokenPair { as_token, hs_token }),
         (as_token, hs_token) => {
             let registration = registration(config)?;
-            Ok(Tokens {
+            Ok(TokenPair {
                 as_token: as_token.unwrap_or(registration.as_token),
                 hs_token: hs_token.unwrap_or(registration.hs_token),
             })
         }
     }
+}
+
+/// All tokens that are good now: those of the configuration, and while a rotation goes on those of before. They are read
+/// anew when a token turns out to be unknown.
+pub fn key_ring(config: &Config) -> Result<KeyRing, Failure> {
+    // Says what is wrong in the operator's terms; what goes wrong later is logged.
+    tokens(config)?;
+    let config = config.clone();
+    KeyRing::reading(Box::new(move || pairs(&config).map_err(|e| e.cause()))).map_err(|e| {
+        Failure::new(
+            Code::Registration,
+            format!("the tokens can't be read: {e}"),
+            "see `causeway check`",
+        )
+    })
+}
+
+fn pairs(config: &Config) -> Result<Vec<TokenPair>, Failure> {
+    let mut pairs = vec![tokens(config)?];
+    let previous = previous_path(config);
+    if previous.exists() {
+        pairs.push(read(&previous)?.pair());
+    }
+    Ok(pairs)
 }

@@ -5,7 +5,7 @@ use crate::failure::{Code, Failure};
 use crate::tls::{self, OwnCertificate, PeerTrust};
 use crate::web::REQUEST_ID;
 use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, FROM, HOST, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, FROM, HOST, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use mimi_wire::Domain;
 use mimi_wire::directory::{Directory, Endpoint, WELL_KNOWN_PATH};
@@ -29,6 +29,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// The peer's wish in `Retry-After` (seconds).
     pub retry_after: Option<Duration>,
+    /// The peer's clock (`Date`).
+    pub date: Option<String>,
     /// The body.
     pub body: Bytes,
 }
@@ -108,6 +110,14 @@ struct Link {
     directory: tokio::sync::Mutex<Option<(Arc<Directory>, Instant)>>,
 }
 
+/// A directory just asked for.
+struct AskedDirectory {
+    directory: Directory,
+    /// How long it may be kept.
+    age: Duration,
+    date: Option<String>,
+}
+
 /// Leads every name to one address.
 struct Pinned(SocketAddr);
 
@@ -175,6 +185,14 @@ impl MimiClient {
             link.directory.lock().await.take();
         }
         outcome
+    }
+
+    /// Asks a peer for its directory, past what is remembered, for those who look for what is wrong. Answers with the
+    /// header `Date` besides.
+    pub async fn look_up(&self, peer: &Domain) -> Result<(Directory, Option<String>), LinkError> {
+        let link = self.link(peer)?;
+        let answer = self.0.ask_directory(&link, "doctor").await?;
+        Ok((answer.directory, answer.date))
     }
 
     fn link(&self, peer: &Domain) -> Result<Arc<Link>, LinkError> {
@@ -256,6 +274,13 @@ impl Inner {
         {
             return Ok(directory.clone());
         }
+        let asked = self.ask_directory(link, request_id).await?;
+        let directory = Arc::new(asked.directory);
+        *known = Some((directory.clone(), Instant::now() + asked.age));
+        Ok(directory)
+    }
+
+    async fn ask_directory(&self, link: &Link, request_id: &str) -> Result<AskedDirectory, LinkError> {
         let bad = |reason: String| LinkError::Directory {
             peer: link.peer.clone(),
             reason,
@@ -265,10 +290,12 @@ impl Inner {
         if answer.status != StatusCode::OK {
             return Err(bad(format!("HTTP status {}", answer.status)));
         }
-        let directory: Directory = serde_json::from_slice(&answer.body).map_err(|e| bad(e.to_string()))?;
-        let directory = Arc::new(directory);
-        *known = Some((directory.clone(), Instant::now() + age));
-        Ok(directory)
+        let directory = serde_json::from_slice(&answer.body).map_err(|e| bad(e.to_string()))?;
+        Ok(AskedDirectory {
+            directory,
+            age,
+            date: answer.date,
+        })
     }
 
     async fn exchange(
@@ -296,6 +323,7 @@ impl Inner {
             .and_then(|v| v.trim().parse().ok())
             .map(Duration::from_secs);
         let age = header(CACHE_CONTROL).map_or(DIRECTORY_AGE, max_age);
+        let date = header(DATE).map(ToOwned::to_owned);
         let status = response.status();
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(away)? {
@@ -308,6 +336,7 @@ impl Inner {
             Answer {
                 status,
                 retry_after,
+                date,
                 body: body.freeze(),
             },
             age,

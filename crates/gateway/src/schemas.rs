@@ -22,6 +22,14 @@ pub fn admin_api() -> Value {
     admin::describe()
 }
 
+/// `schemas/doctor.json`: what `causeway doctor --json` prints.
+pub fn doctor() -> Value {
+    SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<crate::cli::doctor::Report>()
+        .to_value()
+}
+
 /// `schemas/events.json`: content of each carrier event, by event type.
 pub fn events() -> Value {
     use room_engine::carrier;

@@ -11,7 +11,9 @@ use crate::mimi_client::MimiClient;
 use crate::senders::{MimiTransport, Senders};
 use crate::tls::{self, OwnCertificate, PeerTrust};
 use crate::web::{Listener, Stop, StopHandle, observe, refused, stop_pair};
-use appservice::{AppserviceState, Homeserver, HomeserverSettings, HomeserverTransport};
+use appservice::{
+    AppserviceState, Homeserver, HomeserverSettings, HomeserverTransport, KeyRing, Watch, WatchSettings,
+};
 use delivery_service::HubIdentity;
 use event_graph::SigningIdentity;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -19,7 +21,6 @@ use room_engine::outbox::{SenderSettings, Transport};
 use room_engine::{Engine, EngineConfig, HomeserverInfo, Keys, Limits, SystemClock};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use store::Store;
 use tokio::task::JoinHandle;
 
@@ -102,21 +103,23 @@ pub fn admin_token(config: &Config) -> Result<Option<Secret>, Failure> {
 /// What goes on between us and the homeserver.
 struct Beside {
     homeserver: Homeserver,
-    hs_token: appservice::Secret,
+    tokens: KeyRing,
     listen: SocketAddr,
+    watch: WatchSettings,
 }
 
-fn beside(config: &Config) -> Result<Option<Beside>, Failure> {
-    let (Some(homeserver), Some(section)) = (&config.homeserver, &config.appservice) else {
+/// The client of the homeserver that the configuration names, with the tokens that are good now.
+pub fn homeserver(config: &Config) -> Result<Option<(Homeserver, KeyRing)>, Failure> {
+    let Some(homeserver) = &config.homeserver else {
         return Ok(None);
     };
-    let tokens = matrix::tokens(config)?;
+    let tokens = matrix::key_ring(config)?;
     let settings = HomeserverSettings {
         url: homeserver.url.clone(),
         openid_url: homeserver.openid_url().to_owned(),
         server_name: homeserver.server_name.clone(),
         appservice_id: appservice::registration::DEFAULT_ID.to_owned(),
-        as_token: tokens.as_token,
+        tokens: tokens.clone(),
         timeout: config.limits.outgoing(),
     };
     let homeserver = Homeserver::new(settings).map_err(|e| {
@@ -127,10 +130,18 @@ fn beside(config: &Config) -> Result<Option<Beside>, Failure> {
         )
         .with_source(e)
     })?;
+    Ok(Some((homeserver, tokens)))
+}
+
+fn beside(config: &Config) -> Result<Option<Beside>, Failure> {
+    let (Some((homeserver, tokens)), Some(section)) = (homeserver(config)?, &config.appservice) else {
+        return Ok(None);
+    };
     Ok(Some(Beside {
         homeserver,
-        hs_token: tokens.hs_token,
+        tokens,
         listen: section.listen,
+        watch: section.watch(),
     }))
 }
 
@@ -161,7 +172,22 @@ impl Service {
             openid,
             stop.clone(),
         );
-        let admin = AdminFace::new(engine.clone(), store, token, metrics, config.limits.body());
+        let watch = beside.as_ref().map(|b| {
+            Watch::new(
+                b.homeserver.clone(),
+                Arc::new(engine.clone()),
+                Arc::new(SystemClock),
+                b.watch,
+            )
+        });
+        let admin = AdminFace::new(
+            engine.clone(),
+            store,
+            token,
+            metrics,
+            config.limits.body(),
+            watch.clone(),
+        );
 
         let limits = &config.limits;
         let client_tls = client_tls(config)?;
@@ -177,10 +203,10 @@ impl Service {
             .await?,
             Listener::bind("admin", config.admin.listen, None, admin.router(), limits).await?,
         ];
-        if let Some(beside) = &beside {
+        if let (Some(beside), Some(watch)) = (&beside, &watch) {
             let state = AppserviceState {
-                intake: Arc::new(engine.clone()),
-                hs_token: beside.hs_token.clone(),
+                intake: watch.over(Arc::new(engine.clone())),
+                tokens: beside.tokens.clone(),
             };
             let router = appservice::routes(state)
                 .layer(axum::middleware::from_fn(count_refusals))
@@ -205,8 +231,8 @@ impl Service {
         });
         let senders = Senders::new(engine.clone(), peers, to_homeserver, SenderSettings::default());
         let mut background = vec![tokio::spawn(senders.run(stop.clone()))];
-        if let Some(beside) = beside {
-            background.push(tokio::spawn(greet(beside.homeserver, stop)));
+        if let Some(watch) = watch {
+            background.push(tokio::spawn(watching(watch, stop)));
         }
         Ok(Self {
             addresses,
@@ -291,34 +317,10 @@ async fn count_refusals(
     response
 }
 
-/// Makes sure of the bot, and pings: the homeserver then repeats what waits for us at once.
-async fn greet(homeserver: Homeserver, mut stop: Stop) {
-    let work = async {
-        let mut pause = Duration::from_millis(500);
-        loop {
-            let done = async {
-                homeserver.ensure_bot().await?;
-                homeserver.ping().await
-            };
-            match done.await {
-                Ok(took) => {
-                    tracing::info!(
-                        server_name = homeserver.server_name(),
-                        ?took,
-                        "the homeserver reaches us"
-                    );
-                    return;
-                }
-                Err(error) => tracing::warn!(
-                    %error, "the homeserver can't be greeted yet; is it running, with our registration?"
-                ),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(30));
-        }
-    };
+/// Greets the homeserver and watches over what it pushes, until told to stop.
+async fn watching(watch: Watch, mut stop: Stop) {
     tokio::select! {
-        () = work => {}
+        () = watch.run() => {}
         () = stop.wait() => {}
     }
 }

@@ -196,12 +196,17 @@ pub(crate) enum UserCommand {
 /// A command about what comes from the homeserver.
 #[derive(Debug)]
 pub(crate) enum HomeserverCommand {
-    Transaction {
-        txn_id: String,
+    Transaction(crate::homeserver::InboundTransaction),
+    /// A portal's timeline, read up to an event, with what it holds there. What was never pushed is taken in now.
+    Compared {
+        portal: String,
+        up_to: String,
         events: Vec<crate::homeserver::InboundEvent>,
     },
     Discard {
         entry: InboxKey,
+        /// Why nothing could be done with it; `None` if it is simply of no concern.
+        why: Option<crate::homeserver::SetAside>,
     },
     JoinInvited {
         entry: InboxKey,
@@ -221,6 +226,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Done,
+    Taken(crate::homeserver::Taken),
     Room(Box<RoomView>),
     Update(UpdateRoomResponse),
     Message(SubmitMessageResponse),

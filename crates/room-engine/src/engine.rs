@@ -10,7 +10,6 @@ use tokio::sync::{Notify, broadcast, watch};
 use crate::clock::Clock;
 use crate::command::{Command, HomeserverCommand, Reply, RequestContext, RoomCommand, UserCommand};
 use crate::decision::Decision;
-use crate::homeserver::InboundEvent;
 use crate::migrate::migrate;
 use crate::outbox::{Destination, DestinationRecord};
 use crate::owner::{Owner, UriKey};
@@ -317,7 +316,7 @@ impl Engine {
             .await
     }
 
-    async fn homeserver_command(
+    pub(crate) async fn homeserver_command(
         &self,
         ctx: RequestContext,
         command: HomeserverCommand,
@@ -325,20 +324,6 @@ impl Engine {
         self.workers
             .execute(&self.env, Owner::Homeserver, ctx, Command::Homeserver(command))
             .await
-    }
-
-    /// A transaction of the homeserver. `Ok` is the 200: its events are durable; they are acted on afterwards.
-    pub async fn transaction(
-        &self,
-        ctx: RequestContext,
-        txn_id: &str,
-        events: Vec<InboundEvent>,
-    ) -> Result<(), Refusal> {
-        let command = HomeserverCommand::Transaction {
-            txn_id: txn_id.to_owned(),
-            events,
-        };
-        self.homeserver_command(ctx, command).await.map(drop)
     }
 
     /// The homeserver made the room's portal.

@@ -27,7 +27,7 @@ pub use consent::{Answer, RequiredOf, Sent};
 pub use engine::{
     Engine, EngineConfig, EngineError, HomeserverInfo, Hub, Keys, LONGEST_POLL, Limits, Swept, UserPolicies,
 };
-pub use homeserver::InboundEvent;
+pub use homeserver::{InboundEvent, InboundTransaction, SetAside, Taken};
 pub use refusal::Refusal;
 pub use search::{
     FIELD_VALUE, OIDC_CLAIMS, PROFILE_FIELDS, ProfileField, SearchMode, SearchPolicy, Searchable,
@@ -36,5 +36,5 @@ pub use search::{
 pub use user::ConsentAnswer;
 pub use views::{
     AccountView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage, KeyPackageStock, Notice,
-    QueueView, RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
+    QueueView, RoomLag, RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
 };

@@ -298,3 +298,14 @@ pub struct QueueView {
     /// Time of the oldest, Unix ms.
     pub oldest: Option<u64>,
 }
+
+/// How far a room lags in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RoomLag {
+    /// The room URI; for a room of the homeserver that is no portal, its Matrix id.
+    pub room: String,
+    /// `from_homeserver`, `to_homeserver` or `to_peer`.
+    pub direction: &'static str,
+    /// Age of the oldest entry that waits, ms.
+    pub waiting_ms: u64,
+}

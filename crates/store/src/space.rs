@@ -105,6 +105,10 @@ spaces! {
     Participant = 38, "participant";
     /// The sessions of each device.
     DeviceSession = 39, "device_session";
+    /// Up to which event a portal's timeline has been compared with what the homeserver pushed.
+    PortalCheck = 45, "portal_check";
+    /// The newest events of the homeserver that could not be acted on, with the reason: a ring of fixed size.
+    HsSetAside = 46, "hs_set_aside";
 }
 
 impl Space {

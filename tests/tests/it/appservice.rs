@@ -5,14 +5,16 @@ use crate::support::{Place, homeserver, homeserver_there};
 use appservice::events::RoomEvent;
 use appservice::homeserver::Membership;
 use appservice::portal::{self, Portal};
+use appservice::thirdparty::{self, Wanted};
 use appservice::{
-    AppserviceState, Homeserver, HomeserverSettings, HomeserverTransport, Intake, IntakeError, Lookup,
-    Portals, Registration, routes,
+    AppserviceState, Homeserver, HomeserverSettings, HomeserverTransport, Incoming, Intake, IntakeError,
+    KeyRing, Lookup, Portals, Registration, Secret, routes,
 };
 use async_trait::async_trait;
 use causeway_tests::matrix::eventually;
 use causeway_tests::process::free_addresses;
 use causeway_tests::synapse::Synapse;
+use room_engine::Taken;
 use room_engine::outbox::{Delivery, Destination, OutboxBody, OutboxEntry, Transport as _};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -33,21 +35,27 @@ struct Journal {
 
 #[async_trait]
 impl Intake for Journal {
-    async fn transaction(&self, _: &str, _: &str, events: Vec<RoomEvent>) -> Result<(), IntakeError> {
+    async fn transaction(&self, _: &str, incoming: Incoming) -> Result<Taken, IntakeError> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(IntakeError::Unavailable {
                 reason: "told to".into(),
                 retry_after: None,
             });
         }
-        self.events.lock().unwrap().extend(events);
-        Ok(())
+        self.events.lock().unwrap().extend(incoming.events);
+        Ok(Taken::default())
     }
     async fn alias(&self, _: &str) -> Result<Lookup, IntakeError> {
         Ok(Lookup::Unknown)
     }
     async fn user(&self, _: &str) -> Result<Lookup, IntakeError> {
         Ok(Lookup::Unknown)
+    }
+    async fn places(&self, _: &Wanted) -> Result<Vec<thirdparty::Place>, IntakeError> {
+        Ok(Vec::new())
+    }
+    fn server_name(&self) -> String {
+        "a.example".into()
     }
 }
 
@@ -89,7 +97,7 @@ impl Beside {
             openid_url: synapse.url().to_owned(),
             server_name: "a.example".into(),
             appservice_id: registration.id.clone(),
-            as_token: registration.as_token.clone(),
+            tokens: registration.tokens(),
             timeout: Duration::from_secs(30),
         })
         .unwrap();
@@ -111,7 +119,7 @@ impl Beside {
         let listener = tokio::net::TcpListener::bind(self.address).await.unwrap();
         let router = routes(AppserviceState {
             intake: self.journal.clone(),
-            hs_token: self.registration.hs_token.clone(),
+            tokens: self.registration.tokens(),
         });
         self.server = Some(tokio::spawn(async move {
             axum::serve(listener, router).await.unwrap();
@@ -190,7 +198,7 @@ async fn the_registration_is_accepted_and_pings_go_both_ways() {
         openid_url: beside.synapse.url().to_owned(),
         server_name: "a.example".into(),
         appservice_id: beside.registration.id.clone(),
-        as_token: appservice::Secret::new("wrong"),
+        tokens: KeyRing::fixed(Secret::new("wrong"), Secret::new("wrong")),
         timeout: Duration::from_secs(30),
     };
     let error = Homeserver::new(settings.clone())

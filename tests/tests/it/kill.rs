@@ -4,6 +4,8 @@
 //! pause. Meanwhile one gateway after the other dies, at a named point between two steps or at any instant. In the end
 //! each has every message of the other exactly once, in the same order.
 
+mod transactions;
+
 use crate::support::{Place, homeserver_there};
 use causeway_tests::client;
 use causeway_tests::process::free_addresses;

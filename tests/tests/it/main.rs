@@ -10,7 +10,10 @@
 
 mod appservice;
 mod claims;
+mod clients;
 mod content;
+mod fault_proxy;
+mod faults;
 mod graph;
 mod kill;
 mod support;

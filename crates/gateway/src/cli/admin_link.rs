@@ -3,7 +3,9 @@
 
 use super::open_store;
 use crate::config::Config;
-use crate::faces::admin::api::{Account, AccountAdded, AddAccount, AdminError, PREFIX, Room};
+use crate::faces::admin::api::{
+    Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, PREFIX, Room, SetAsideEvent,
+};
 use crate::failure::{Code, Failure};
 use crate::service::{admin_token, open_engine};
 use crate::web::RequestId;
@@ -151,6 +153,28 @@ impl Link {
                 view.map(Room::from)
                     .ok_or_else(|| refused(&Refusal::Unknown { what: "room" }))
             }
+        }
+    }
+
+    /// The way between the homeserver and the running service; `None` if it doesn't run.
+    pub(super) async fn homeserver(&self) -> Result<Option<HomeserverStatus>, Failure> {
+        match self {
+            Self::Running { .. } => self.json(Method::GET, "/homeserver", None::<&()>).await.map(Some),
+            Self::Stopped(_) => Ok(None),
+        }
+    }
+
+    /// Events of the homeserver that nothing could be done with.
+    pub(super) async fn set_aside(&self) -> Result<Vec<SetAsideEvent>, Failure> {
+        match self {
+            Self::Running { .. } => self.json(Method::GET, "/homeserver/set-aside", None::<&()>).await,
+            Self::Stopped(engine) => Ok(engine
+                .set_aside()
+                .await
+                .map_err(|e| refused(&e))?
+                .into_iter()
+                .map(SetAsideEvent::from)
+                .collect()),
         }
     }
 

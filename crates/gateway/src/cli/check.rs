@@ -4,6 +4,7 @@ use super::output;
 use crate::config::{Config, Environment, load};
 use crate::failure::{Code, Failure};
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::Path;
 
@@ -30,7 +31,7 @@ pub(super) struct CheckArgs {
 }
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Level {
     /// In order.
@@ -42,7 +43,7 @@ pub(crate) enum Level {
 }
 
 /// What a probe found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Finding {
     /// How bad it is.
     pub(crate) level: Level,
@@ -53,7 +54,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    fn ok(cause: impl Into<String>) -> Self {
+    pub(super) fn ok(cause: impl Into<String>) -> Self {
         Self {
             level: Level::Ok,
             cause: cause.into(),
@@ -61,7 +62,7 @@ impl Finding {
         }
     }
 
-    fn warning(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn warning(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             level: Level::Warning,
             cause: cause.into(),
@@ -69,7 +70,7 @@ impl Finding {
         }
     }
 
-    fn error(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn error(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             level: Level::Error,
             cause: cause.into(),
@@ -77,7 +78,7 @@ impl Finding {
         }
     }
 
-    fn of(failure: &Failure) -> Self {
+    pub(super) fn of(failure: &Failure) -> Self {
         Self::error(failure.cause(), failure.remedy())
     }
 }

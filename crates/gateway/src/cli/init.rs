@@ -171,14 +171,9 @@ fn config(args: &InitArgs, path: &Path) -> Result<Config, Failure> {
         url,
         openid_url: args.openid_url.clone(),
     });
-    let appservice = homeserver.is_some().then(|| AppserviceConfig {
-        listen: args.appservice_listen,
-        registration: REGISTRATION.into(),
-        as_token_file: None,
-        hs_token_file: None,
-        as_token: None,
-        hs_token: None,
-    });
+    let appservice = homeserver
+        .is_some()
+        .then(|| AppserviceConfig::new(args.appservice_listen, REGISTRATION.into()));
     Ok(Config {
         provider: ProviderConfig {
             node_name: args.node_name.clone().unwrap_or_else(|| format!("cw1.{domain}")),

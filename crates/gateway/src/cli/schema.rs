@@ -22,6 +22,8 @@ enum What {
     AdminApi,
     /// JSON Schemas of the carrier events.
     Events,
+    /// JSON Schema of what `causeway doctor --json` prints.
+    Doctor,
     /// The annotated example configuration (TOML).
     Example,
 }
@@ -32,6 +34,7 @@ pub(super) fn run(args: SchemaArgs) -> Result<(), Failure> {
         What::ClientApi => output::json(&schemas::client_api()),
         What::AdminApi => output::json(&schemas::admin_api()),
         What::Events => output::json(&schemas::events()),
+        What::Doctor => output::json(&schemas::doctor()),
         What::Example => {
             print!("{}", crate::config::example::annotated()?);
             Ok(())

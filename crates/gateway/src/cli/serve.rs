@@ -3,6 +3,7 @@
 use super::{open_store, runtime};
 use crate::config::{Config, LogConfig, LogFormat};
 use crate::failure::{Code, Failure};
+use crate::manager::Manager;
 use crate::service::Service;
 use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -51,15 +52,22 @@ async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Failure>
     let store = Arc::new(open_store(&config, true).await?);
     let service = Service::start(&config, store, Some(metrics)).await?;
     tracing::info!(addresses = ?service.addresses(), "ready");
+    let manager = Manager::new(service.engine().clone());
+    manager.tell("READY=1");
+    let watchdog = manager.clone().watchdog();
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    manager.tell("STOPPING=1");
     tokio::select! {
         () = service.stop() => tracing::info!("stopped"),
         _ = term.recv() => tracing::warn!("told twice: stopping at once"),
         _ = interrupt.recv() => tracing::warn!("told twice: stopping at once"),
+    }
+    if let Some(watchdog) = watchdog {
+        watchdog.abort();
     }
     Ok(())
 }

@@ -64,12 +64,9 @@ pub fn sample() -> Result<Config, Failure> {
             openid_url: Some("http://127.0.0.1:8009".into()),
         }),
         appservice: Some(AppserviceConfig {
-            listen: ([127, 0, 0, 1], 8481).into(),
-            registration: "registration.yaml".into(),
             as_token_file: Some("keys/as.token".into()),
             hs_token_file: Some("keys/hs.token".into()),
-            as_token: None,
-            hs_token: None,
+            ..AppserviceConfig::new(([127, 0, 0, 1], 8481).into(), "registration.yaml".into())
         }),
         users: UsersConfig::default(),
         admin: AdminConfig::default(),

@@ -2,6 +2,7 @@
 
 use crate::config::Secret;
 use crate::web::{BodyLimit, observe};
+use appservice::Watch;
 use axum::Router;
 use axum::routing::{delete, get};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -26,6 +27,7 @@ struct Inner {
     token: Option<Secret>,
     metrics: Option<PrometheusHandle>,
     limit: BodyLimit,
+    watch: Option<Watch>,
 }
 
 impl AdminFace {
@@ -36,6 +38,7 @@ impl AdminFace {
         token: Option<Secret>,
         metrics: Option<PrometheusHandle>,
         body_time: std::time::Duration,
+        watch: Option<Watch>,
     ) -> Self {
         let limit = BodyLimit {
             size: 64 * 1024,
@@ -47,6 +50,7 @@ impl AdminFace {
             token,
             metrics,
             limit,
+            watch,
         }))
     }
 
@@ -58,6 +62,8 @@ impl AdminFace {
             .route("/rooms", get(endpoints::rooms))
             .route("/rooms/{room}", get(endpoints::room))
             .route("/queues", get(endpoints::queues))
+            .route("/homeserver", get(endpoints::homeserver))
+            .route("/homeserver/set-aside", get(endpoints::set_aside))
             .layer(axum::middleware::from_fn_with_state(
                 self.clone(),
                 endpoints::authenticate,

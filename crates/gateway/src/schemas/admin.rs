@@ -2,7 +2,8 @@
 
 use super::operation::{Body, Document};
 use crate::faces::admin::api::{
-    Account, AccountAdded, AddAccount, AdminError, PREFIX, Queue, Readiness, Room,
+    Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, PREFIX, Queue, Readiness, Room,
+    SetAsideEvent,
 };
 use serde_json::Value;
 
@@ -74,6 +75,22 @@ pub(super) fn describe() -> Value {
     d.add(
         ("get", &path("/queues"), 200),
         "What waits for each destination.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let answer = d.json::<HomeserverStatus>();
+    d.add(
+        ("get", &path("/homeserver"), 200),
+        "Whether the homeserver pushes, and what was missed.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let answer = d.json::<Vec<SetAsideEvent>>();
+    d.add(
+        ("get", &path("/homeserver/set-aside"), 200),
+        "Events of the homeserver that nothing could be done with, newest first.",
         false,
         &[],
         (Body::None, answer),

@@ -37,6 +37,7 @@ fn the_files_are_current() {
     current("schemas/client-api.json", &pretty(&client_api()));
     current("schemas/admin-api.json", &pretty(&admin_api()));
     current("schemas/events.json", &pretty(&events()));
+    current("schemas/doctor.json", &pretty(&doctor()));
     current(
         "docs/causeway.example.toml",
         &crate::config::example::annotated().unwrap(),
@@ -45,7 +46,7 @@ fn the_files_are_current() {
 
 #[test]
 fn references_lead_somewhere() {
-    for document in [config(), client_api(), admin_api(), events()] {
+    for document in [config(), client_api(), admin_api(), events(), doctor()] {
         let mut open = vec![&document];
         while let Some(value) = open.pop() {
             match value {

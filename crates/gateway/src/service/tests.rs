@@ -184,7 +184,10 @@ async fn health_and_accounts() {
     assert_eq!(a.text("/healthz").await, (StatusCode::OK, "ok\n".to_owned()));
     assert_eq!(
         a.text("/readyz").await,
-        (StatusCode::OK, r#"{"ready":true,"reasons":[]}"#.to_owned())
+        (
+            StatusCode::OK,
+            r#"{"ready":true,"reasons":[],"warnings":[]}"#.to_owned()
+        )
     );
 
     let (status, body) = a.client(Method::GET, "/provider", None, None).await;

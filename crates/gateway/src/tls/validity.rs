@@ -59,7 +59,7 @@ fn time(der: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// Days from 1970-01-01 to a day of the Gregorian calendar.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     // March is made the first month, so that the leap day is the last day of a year.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

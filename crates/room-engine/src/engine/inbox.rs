@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use mimi_wire::uri::MimiUri;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use store::Space;
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Engine;
 use crate::carrier::{self, Login, PortalSubmission};
 use crate::command::{HomeserverCommand, InboxKey, RequestContext, Submission, UserCommand};
-use crate::homeserver::{InboundEvent, InboxRecord};
+use crate::homeserver::{InboundEvent, InboxRecord, SetAside, count_set_aside};
 use crate::refusal::Refusal;
 
 /// Entries taken at once; those of one Matrix room go in order, rooms beside each other.
@@ -24,8 +24,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
-        let idle = match engine.hand_on().await {
-            Ok(0) => {
+        let failed = match engine.hand_on().await {
+            Ok(Pass {
+                stuck: None,
+                entries: 0,
+            }) => {
                 tokio::select! {
                     () = engine.env.inbox.notified() => {}
                     () = tokio::time::sleep(LOOK) => {}
@@ -33,40 +36,70 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
                 }
                 continue;
             }
-            Ok(_) => Duration::ZERO,
-            Err(error) => {
-                tracing::error!(%error, "the homeserver inbox stands still");
-                PAUSE
-            }
+            Ok(Pass { stuck: None, .. }) => continue,
+            Ok(Pass { stuck: Some(why), .. }) => why,
+            Err(error) => error,
         };
+        metrics::counter!("causeway_homeserver_inbox_stuck_total").increment(1);
+        tracing::error!(error = %failed, "the homeserver inbox stands still");
         tokio::select! {
-            () = tokio::time::sleep(idle) => {}
+            () = tokio::time::sleep(PAUSE) => {}
             _ = stop.changed() => {}
         }
     }
 }
 
+/// A pass over the inbox.
+struct Pass {
+    entries: usize,
+    /// What holds up one or more rooms, if anything does.
+    stuck: Option<Refusal>,
+}
+
 impl Engine {
-    /// One page; returns how many entries there were.
-    async fn hand_on(&self) -> Result<usize, Refusal> {
-        let page = self.env.inbox_page(PAGE).await?;
-        let count = page.len();
-        let mut rooms: BTreeMap<String, Vec<(InboxKey, InboxRecord)>> = BTreeMap::new();
-        for (key, record) in page {
-            rooms
-                .entry(record.event.room_id.clone())
-                .or_default()
-                .push((key, record));
-        }
-        let handed = join_all(rooms.into_values().map(|entries| async move {
-            for (key, record) in entries {
-                self.hand_on_one(key, record).await?;
+    /// Everything that waits, page by page. A room that can't be served now waits, with all of its entries in order,
+    /// and holds up no other.
+    async fn hand_on(&self) -> Result<Pass, Refusal> {
+        let mut pass = Pass {
+            entries: 0,
+            stuck: None,
+        };
+        let mut stuck_rooms: BTreeSet<String> = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let page = self.env.inbox_page(after, PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(pass);
+            };
+            after = Some(*last);
+            let mut rooms: BTreeMap<String, Vec<(InboxKey, InboxRecord)>> = BTreeMap::new();
+            for (key, record) in page {
+                if !stuck_rooms.contains(&record.event.room_id) {
+                    rooms
+                        .entry(record.event.room_id.clone())
+                        .or_default()
+                        .push((key, record));
+                }
             }
-            Ok::<(), Refusal>(())
-        }))
-        .await;
-        handed.into_iter().collect::<Result<(), _>>()?;
-        Ok(count)
+            let handed = join_all(rooms.into_iter().map(|(room, entries)| async move {
+                let mut done = 0;
+                for (key, record) in entries {
+                    if let Err(refusal) = self.hand_on_one(key, record).await {
+                        return (done, Some((room, refusal)));
+                    }
+                    done += 1;
+                }
+                (done, None)
+            }))
+            .await;
+            for (done, stuck) in handed {
+                pass.entries += done;
+                if let Some((room, refusal)) = stuck {
+                    stuck_rooms.insert(room);
+                    pass.stuck = Some(refusal);
+                }
+            }
+        }
     }
 
     async fn hand_on_one(&self, key: InboxKey, record: InboxRecord) -> Result<(), Refusal> {
@@ -90,10 +123,10 @@ impl Engine {
         match outcome {
             Ok(true) => Ok(()),
             // Nothing that can be acted on, now or later. One bad event must not hold up those behind it.
-            Ok(false) => self.discard(ctx, key, &record.event, "not for us").await,
+            Ok(false) => self.discard(ctx, key, None).await,
             Err(Refusal::Store(error)) => Err(error.into()),
             Err(refusal @ Refusal::Unavailable { .. }) => Err(refusal),
-            Err(refusal) => self.discard(ctx, key, &record.event, &refusal.to_string()).await,
+            Err(refusal) => self.discard(ctx, key, Some((&record.event, &refusal))).await,
         }
     }
 
@@ -101,12 +134,24 @@ impl Engine {
         &self,
         ctx: RequestContext,
         entry: InboxKey,
-        event: &InboundEvent,
-        why: &str,
+        why: Option<(&InboundEvent, &Refusal)>,
     ) -> Result<(), Refusal> {
-        metrics::counter!("causeway_homeserver_discarded_total").increment(1);
-        tracing::warn!(request_id = %ctx.request_id, event_id = %event.event_id, why, "an event of the homeserver was set aside");
-        self.homeserver_command(ctx, HomeserverCommand::Discard { entry })
+        let why = why.map(|(event, refusal)| {
+            tracing::warn!(
+                request_id = %ctx.request_id, event_id = %event.event_id, portal = %event.room_id, why = %refusal,
+                "an event of the homeserver is set aside"
+            );
+            count_set_aside(1);
+            SetAside {
+                at: 0,
+                event_id: Some(event.event_id.clone()),
+                room_id: Some(event.room_id.clone()),
+                code: refusal.code().to_owned(),
+                reason: refusal.to_string(),
+                event: serde_json::to_string(event).unwrap_or_default(),
+            }
+        });
+        self.homeserver_command(ctx, HomeserverCommand::Discard { entry, why })
             .await
             .map(drop)
     }

@@ -2,19 +2,25 @@
 
 use bytes::Bytes;
 use mimi_wire::uri::MimiUri;
+use std::collections::BTreeMap;
 use store::{BlobHash, Scan, Space, StoreError};
 
 use super::{Engine, EngineError, Env};
 use crate::carrier::Sha256Hash;
+use crate::homeserver::InboxRecord;
 use crate::outbox::{Destination, DestinationRecord};
 use crate::owner::UriKey;
-use crate::records::{AccessRecord, OutboxRecord, PortalState, RoomRecord, access_key, parse, read};
+use crate::records::{
+    AccessRecord, OutboxRecord, PortalState, RoomRecord, access_key, outbox_key, parse, read,
+};
 use crate::room::Records;
 use crate::user::AccountRecord;
-use crate::views::{AccountView, QueueView, RoomView, UserRoom};
+use crate::views::{AccountView, QueueView, RoomLag, RoomView, UserRoom};
 
 /// Rows read at once.
 const PAGE: usize = 500;
+/// Rooms, or inbox entries, looked at for their lag.
+const LAGGING: usize = 1000;
 /// Entries counted of one queue.
 const COUNTED: usize = 10_000;
 
@@ -201,6 +207,52 @@ impl Engine {
             });
         }
         Ok(queues)
+    }
+
+    /// Rooms in which something waits, by direction: how old the oldest entry is. Looks at a bounded number of entries
+    /// of each queue.
+    pub async fn lags(&self) -> Result<Vec<RoomLag>, EngineError> {
+        let mut oldest: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
+        let mut waits = |room: String, direction, since: u64| {
+            let entry = oldest.entry((room, direction)).or_insert(since);
+            *entry = since.min(*entry);
+        };
+        let store = self.env.store.as_ref();
+        for (key, value) in store.scan(Scan::all(Space::HsInbox).limit(LAGGING)).await? {
+            let record: InboxRecord = parse(Space::HsInbox, &key, &value)?;
+            waits(record.event.room_id, "from_homeserver", record.at);
+        }
+        for destination in self.destinations().await? {
+            let direction = match destination {
+                Destination::Provider(_) => "to_peer",
+                Destination::Homeserver => "to_homeserver",
+            };
+            // The first entry of a room is its oldest; from there to the next room.
+            let mut after: Option<Vec<u8>> = None;
+            for _ in 0..LAGGING {
+                let mut scan = Scan::prefix(Space::Outbox, destination.key()).limit(1);
+                if let Some(after) = &after {
+                    scan = scan.after(after);
+                }
+                let rows = store.scan(scan).await?;
+                let Some((key, value)) = rows.first() else { break };
+                let record: OutboxRecord = parse(Space::Outbox, key, value)?;
+                after = Some(outbox_key(&destination, UriKey::of_text(&record.room), u64::MAX));
+                waits(record.room, direction, record.queued_at);
+            }
+        }
+        let now = self.env.clock.now_ms();
+        let mut lags = Vec::with_capacity(oldest.len());
+        for ((room, direction), since) in oldest {
+            // A portal is shown under the name of its room.
+            let named: Option<MimiUri> = read(store, Space::Portal, room.as_bytes()).await?;
+            lags.push(RoomLag {
+                room: named.map_or(room, |uri| uri.to_string()),
+                direction,
+                waiting_ms: now.saturating_sub(since),
+            });
+        }
+        Ok(lags)
     }
 
     pub(super) async fn each(

@@ -17,6 +17,7 @@ fn event(event_id: &str, event_type: &str, room_id: &str, content: serde_json::V
         sender: "@alice:a.example".to_owned(),
         event_type: event_type.to_owned(),
         state_key: None,
+        origin_server_ts: 0,
         content,
     }
 }
@@ -128,4 +129,94 @@ async fn a_nonce_opens_the_session() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("the nonce was not taken");
+}
+
+/// "Duplicate transactions after database trouble": a homeserver that was restored from a backup counts its transactions
+/// from an earlier number again. What is inside counts, not the number.
+#[tokio::test]
+async fn a_transaction_number_that_comes_again_with_other_events_loses_nothing() {
+    let world = World::new().await;
+    let a = world.engine(A);
+    let login = |id: &str, nonce: &str| event(id, carrier::LOGIN, "!dm:a.example", json!({ "nonce": nonce }));
+    let take = async |txn: &str, events| {
+        a.take(ctx(), room_engine::InboundTransaction::of(txn, events))
+            .await
+            .unwrap()
+    };
+    let first = take("7", vec![login("$1", "x")]).await;
+    assert_eq!((first.events, first.rewound), (1, false));
+    let again = take("7", vec![login("$1", "x")]).await;
+    assert_eq!((again.events, again.rewound), (0, false));
+    let other = take("7", vec![login("$1", "x"), login("$2", "y")]).await;
+    assert_eq!((other.events, other.rewound), (1, true));
+    let next = take("8", vec![login("$2", "y"), login("$2", "y")]).await;
+    assert_eq!((next.events, next.rewound), (0, false));
+}
+
+/// What nothing can be done with is kept with its reason, for operators, and holds nobody up.
+#[tokio::test]
+async fn poisonous_events_are_set_aside_with_their_reasons_and_missed_ones_are_taken_from_the_timeline() {
+    let world = World::new().await;
+    let (alice, _) = world.user(A, "alice").await;
+    let mut client = alice.client;
+    let room = client.create("Portal").await.unwrap();
+    world.quiet().await;
+    let a = world.engine(A);
+    let portal = a.portal_room(&uri(&room)).await.unwrap().unwrap();
+    let mut transaction = room_engine::InboundTransaction::of(
+        "t1",
+        vec![event("$bad", carrier::MESSAGE, &portal, json!({"id": 1}))],
+    );
+    transaction.set_aside.push(room_engine::SetAside {
+        at: 0,
+        event_id: Some("$worse".into()),
+        room_id: None,
+        code: "malformed".into(),
+        reason: "not an event".into(),
+        event: "x".repeat(100_000),
+    });
+    a.take(ctx(), transaction).await.unwrap();
+    let aside = loop {
+        let aside = a.set_aside().await.unwrap();
+        if aside.len() == 2 {
+            break aside;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let found = |id: &str| {
+        aside
+            .iter()
+            .find(|one| one.event_id.as_deref() == Some(id))
+            .unwrap()
+    };
+    assert!(found("$worse").event.len() < 20_000 && found("$worse").at > 0);
+    assert!(!found("$bad").reason.is_empty());
+
+    // The timeline shows what was pushed, and one event more.
+    let mut engine = client.into_engine();
+    let id = engine
+        .compose(&room, "never pushed", "text/plain;charset=utf-8")
+        .unwrap();
+    let (submission, _) = engine.submission(&room, &id).unwrap();
+    let content = json!({ "id": submission.id, "message": URL_SAFE_NO_PAD.encode(&submission.message.0) });
+    let timeline = vec![
+        event("$bad", carrier::MESSAGE, &portal, json!({"id": 1})),
+        event("$missed", carrier::MESSAGE, &portal, content),
+    ];
+    assert_eq!(a.compared_up_to(&portal).await.unwrap(), None);
+    for missed in [1, 0] {
+        let found = a
+            .compared(ctx(), &portal, "$missed", timeline.clone())
+            .await
+            .unwrap();
+        assert_eq!(found, missed);
+    }
+    assert_eq!(statuses(&world, 1).await[0]["id"], json!(id));
+    world.restart(A).await;
+    let a = world.engine(A);
+    assert_eq!(
+        a.compared_up_to(&portal).await.unwrap().as_deref(),
+        Some("$missed")
+    );
+    assert_eq!(a.set_aside().await.unwrap().len(), 2);
 }

@@ -1,6 +1,8 @@
 //! The admin API's handlers.
 
-use super::api::{Account, AccountAdded, AddAccount, AdminError, Queue, Room};
+use super::api::{
+    Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, Queue, Room, SetAsideEvent,
+};
 use super::{AdminFace, FACE};
 use crate::web::{RequestId, refused};
 use axum::Json;
@@ -149,6 +151,27 @@ pub(super) async fn queues(State(face): State<AdminFace>) -> Result<Json<Vec<Que
             .await?
             .into_iter()
             .map(Queue::from)
+            .collect(),
+    ))
+}
+
+pub(super) async fn homeserver(State(face): State<AdminFace>) -> Result<Json<HomeserverStatus>, Problem> {
+    let watch = face
+        .0
+        .watch
+        .as_ref()
+        .ok_or(Refusal::Unknown { what: "homeserver" })?;
+    Ok(Json(watch.watched().into()))
+}
+
+pub(super) async fn set_aside(State(face): State<AdminFace>) -> Result<Json<Vec<SetAsideEvent>>, Problem> {
+    Ok(Json(
+        face.0
+            .engine
+            .set_aside()
+            .await?
+            .into_iter()
+            .map(SetAsideEvent::from)
             .collect(),
     ))
 }

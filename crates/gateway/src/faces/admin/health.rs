@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use room_engine::RoomLag;
 use store::Stats;
 
 /// Below this many free octets the store refuses writes ([`store::SledOptions::reserve_bytes`]).
@@ -40,12 +41,26 @@ pub(super) async fn readyz(State(face): State<AdminFace>) -> Response {
         reasons.push(format!("the engine can't read: {error}"));
     }
     let ready = reasons.is_empty();
+    // What others have to mend is no reason to send requests elsewhere: everything that comes is still taken.
+    let warnings = face
+        .0
+        .watch
+        .as_ref()
+        .map_or_else(Vec::new, |w| w.watched().warnings());
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(Readiness { ready, reasons })).into_response()
+    (
+        status,
+        Json(Readiness {
+            ready,
+            reasons,
+            warnings,
+        }),
+    )
+        .into_response()
 }
 
 /// Prometheus' text format.
@@ -66,11 +81,40 @@ pub(super) async fn metrics(State(face): State<AdminFace>) -> Response {
     metrics::gauge!("causeway_workers")
         .set(float(u64::try_from(face.0.engine.workers()).unwrap_or(u64::MAX)));
     handle.run_upkeep();
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        handle.render(),
-    )
-        .into_response()
+    let mut text = handle.render();
+    if let Ok(lags) = face.0.engine.lags().await {
+        text.push_str(&lag_lines(&lags));
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// Rooms shown at most: those that lag most.
+const LAGGING: usize = 50;
+
+/// How long the oldest entry of each room has been waiting, by direction. Written by hand: a room that has caught up is
+/// no longer there, and ten thousand quiet rooms are no time series.
+fn lag_lines(lags: &[RoomLag]) -> String {
+    use std::fmt::Write as _;
+    let mut out =
+        "# HELP causeway_room_lag_seconds Age of the oldest entry that waits, by room and direction.\n\
+         # TYPE causeway_room_lag_seconds gauge\n"
+            .to_owned();
+    let mut worst: Vec<&RoomLag> = lags.iter().collect();
+    worst.sort_by_key(|lag| std::cmp::Reverse(lag.waiting_ms));
+    for lag in worst.into_iter().take(LAGGING) {
+        let room = lag
+            .room
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
+        let seconds = std::time::Duration::from_millis(lag.waiting_ms).as_secs_f64();
+        let _ = writeln!(
+            out,
+            "causeway_room_lag_seconds{{room=\"{room}\",direction=\"{}\"}} {seconds}",
+            lag.direction
+        );
+    }
+    out
 }
 
 fn gauges(stats: &Stats) {

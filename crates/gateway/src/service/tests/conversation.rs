@@ -103,7 +103,7 @@ async fn two_providers_talk_and_a_hostile_one_gets_the_draft_s_answers() {
     alice.does(&["add", "club", "mimi://b.example/u/bob"]).await;
     alice.does(&["send", "club", "hello bob"]).await;
     while messages(&b, &view(&a).await.room, &bob_uri).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     bob.does(&["sync"]).await;
     bob.does(&["send", "club", "hello alice"]).await;

@@ -1,0 +1,129 @@
+//! Clients that nobody here wrote take part: matrix-nio (Python) and matrix-js-sdk (Node) put opaque events into a portal
+//! of a real Synapse and read the answers there.
+
+use crate::faults::Side;
+use crate::support::homeserver_there;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+/// A file of the repository, or a visible skip; never a skip in CI.
+fn there(path: &str, what: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{what} isn't installed; scripts/test does that"
+    );
+    println!("SKIPPED: {what} isn't installed; scripts/test does that");
+    None
+}
+
+/// Lets a client send messages of these sizes, and answers with the states that it saw, by id.
+async fn converse(mut client: Command, sizes: &[usize]) {
+    if !homeserver_there() {
+        return;
+    }
+    let side = Side::start().await;
+    let portal = side.portal.clone();
+    let mut wanted = Vec::new();
+    let mut contents = Vec::new();
+    {
+        let mut engine =
+            mls_client::Engine::open(side.alice.profile(), None, Duration::from_secs(10)).unwrap();
+        for size in sizes {
+            // No compression anywhere, so that the size of the text is the size of the event.
+            let text = format!("{size} octets: {}", "x".repeat(*size));
+            let id = engine
+                .compose(&side.room, &text, "text/plain;charset=utf-8")
+                .unwrap();
+            let (submission, _) = engine.submission(&side.room, &id).unwrap();
+            contents
+                .push(json!({"id": submission.id, "message": URL_SAFE_NO_PAD.encode(&submission.message.0)}));
+            wanted.push(text);
+        }
+    }
+    let largest = contents.iter().map(|c| c.to_string().len()).max().unwrap();
+    println!("the largest content has {largest} octets");
+    let task = json!({
+        "homeserver": side.synapse.url(), "user": "@alice:a.example", "password": "password", "room": portal,
+        "type": "org.causeway.message", "contents": contents,
+    });
+    let mut child = client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(task.to_string().as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    let (said, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{said}\n{errors}");
+    let lines: Vec<Value> = said
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    for content in &contents {
+        let accepted = lines
+            .iter()
+            .any(|line| line["id"] == content["id"] && line["state"] == "accepted");
+        assert!(accepted, "{} is not accepted: {said}", content["id"]);
+    }
+    // And the feed, which decides, has each once.
+    side.alice.run(&["sync"]).await.unwrap();
+    let texts: Vec<String> = side
+        .alice
+        .messages(&side.room)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|m| m.pos.is_some())
+        .map(|m| m.text)
+        .collect();
+    for text in wanted {
+        assert_eq!(texts.iter().filter(|t| **t == text).count(), 1);
+    }
+    side.stop().await;
+}
+
+/// Octets of text that make the event about as large as a homeserver takes one.
+const LARGE: usize = 47_800;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn matrix_nio_sends_opaque_events_and_reads_the_answers() {
+    let (Some(python), Some(script)) = (
+        there(".venv-clients/bin/python", "matrix-nio"),
+        there("tests/clients/nio_client.py", "the script"),
+    ) else {
+        return;
+    };
+    let mut client = Command::new(python);
+    client.arg(script);
+    converse(client, &[10, 1000, LARGE]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn matrix_js_sdk_sends_opaque_events_and_reads_the_answers() {
+    let (Some(_), Some(script)) = (
+        there("tests/clients/node_modules/matrix-js-sdk", "matrix-js-sdk"),
+        there("tests/clients/js_sdk_client.mjs", "the script"),
+    ) else {
+        return;
+    };
+    let mut client = Command::new("node");
+    client.arg(script);
+    converse(client, &[10, 1000, LARGE]).await;
+}
