@@ -63,8 +63,8 @@ async fn no_key_package_is_handed_out_twice_though_the_directory_is_killed() {
     let mut profiles = Vec::new();
     for (provider, name) in [(&a, "alice"), (&b, "bob")] {
         let token = provider.add_user(name).await.unwrap();
-        let client =
-            client::Client::login_token(&place.path("profiles"), name, provider, (name, &token), "d1");
+        let folder = place.path("profiles");
+        let client = client::Client::login_token(&folder, name, provider, (name, &token), "d1");
         profiles.push(client.await.unwrap());
     }
     let mut alice = device(profiles[0].profile());
