@@ -102,6 +102,7 @@ pub(crate) enum RoomCommand {
     FollowerUpdated {
         who: ClientActor,
         bundle: Vec<u8>,
+        accepted_at: u64,
     },
     RouteClaim {
         actor: Actor,

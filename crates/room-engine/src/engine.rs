@@ -24,10 +24,12 @@ mod inbox;
 mod people;
 mod reads;
 mod rooms;
+mod settle;
 mod users;
 
 pub use housekeeping::Swept;
 pub use people::UserPolicies;
+pub use settle::UpdateFate;
 
 /// What the engine must know about its surroundings.
 #[derive(Clone, Debug)]

@@ -25,7 +25,8 @@ pub use clock::{Clock, SystemClock};
 pub use command::{Actor, ClaimRoute, ClientActor, InboxKey, RequestContext, Submission};
 pub use consent::{Answer, RequiredOf, Sent};
 pub use engine::{
-    Engine, EngineConfig, EngineError, HomeserverInfo, Hub, Keys, LONGEST_POLL, Limits, Swept, UserPolicies,
+    Engine, EngineConfig, EngineError, HomeserverInfo, Hub, Keys, LONGEST_POLL, Limits, Swept, UpdateFate,
+    UserPolicies,
 };
 pub use homeserver::{InboundEvent, InboundTransaction, SetAside, Taken};
 pub use refusal::Refusal;

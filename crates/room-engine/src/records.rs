@@ -187,6 +187,14 @@ pub(crate) struct OutcomeRecord {
     pub(crate) response: Octets,
 }
 
+/// A commit of an own client that the hub of a room elsewhere has accepted (space `OwnCommit`, key: room, epoch).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OwnCommitRecord {
+    /// The hub's acceptance time, Unix ms.
+    pub(crate) at: u64,
+    pub(crate) commit: Payload,
+}
+
 /// An outbox entry as stored: octets inline or by hash.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct OutboxRecord {
@@ -238,6 +246,10 @@ pub(crate) fn key(parts: &[&[u8]]) -> Vec<u8> {
 
 pub(crate) fn participant_key(room: UriKey, user: &MimiUri) -> Vec<u8> {
     key(&[&room.0, &UriKey::of(user).0])
+}
+
+pub(crate) fn own_commit_key(room: UriKey, epoch: u64) -> Vec<u8> {
+    key(&[&room.0, &epoch.to_be_bytes()])
 }
 
 pub(crate) fn feed_key(room: UriKey, pos: u64) -> Vec<u8> {

@@ -19,6 +19,7 @@ mod create;
 mod follower;
 mod graph;
 mod message;
+mod order;
 mod portal;
 mod scribe;
 mod submission;
@@ -30,6 +31,8 @@ pub(crate) struct RoomState {
     records: Option<Records>,
     /// The group, where this provider is the hub.
     group: Option<delivery_service::Group>,
+    /// At a follower: since when the hub's messages are turned away because one before them is missing.
+    ahead_since: Option<u64>,
 }
 
 /// A room's records, as the store has them.
@@ -86,6 +89,7 @@ impl RoomState {
             uri: uri.clone(),
             records,
             group,
+            ahead_since: None,
         })
     }
 
@@ -108,7 +112,11 @@ impl RoomState {
                 self.submission_outcome(env, ctx, submission, response).await
             }
             RoomCommand::Notify { peer, body } => self.notified(env, ctx, peer, body).await,
-            RoomCommand::FollowerUpdated { who, bundle } => self.follower_updated(env, ctx, who, bundle),
+            RoomCommand::FollowerUpdated {
+                who,
+                bundle,
+                accepted_at,
+            } => self.follower_updated(env, ctx, who, bundle, *accepted_at),
             RoomCommand::RouteClaim {
                 actor,
                 requesting_user,

@@ -99,6 +99,8 @@ spaces! {
     UserSettings = 30, "user_settings";
     /// Searchable profile fields: field and value to user.
     SearchIndex = 31, "search_index";
+    /// As follower: commits of own clients that the hub has accepted and not sent back yet, by room and epoch.
+    OwnCommit = 32, "own_commit";
     /// How far each room has come: what every entry of it moves.
     RoomHead = 37, "room_head";
     /// Who takes part in a room, a record each: room and user.

@@ -24,6 +24,7 @@ use store::MemoryStore;
 mod bad_input;
 mod cli;
 mod conversation;
+mod follower;
 mod people;
 
 /// One recorder for all tests of the process.

@@ -184,13 +184,14 @@ impl Engine {
         .map(drop)
     }
 
-    /// As follower: the hub accepted this bundle of an own client.
+    /// As follower: the hub accepted this bundle of an own client, at this time (Unix ms).
     pub async fn follower_updated(
         &self,
         ctx: RequestContext,
         room: &MimiUri,
         who: &ClientActor,
         bundle: Vec<u8>,
+        accepted_at: u64,
     ) -> Result<(), Refusal> {
         self.room_command(
             ctx,
@@ -198,6 +199,7 @@ impl Engine {
             RoomCommand::FollowerUpdated {
                 who: who.clone(),
                 bundle,
+                accepted_at,
             },
         )
         .await

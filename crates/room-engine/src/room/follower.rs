@@ -9,13 +9,16 @@ use store::Space;
 
 use super::RoomState;
 use super::message::Origin;
+use super::order;
 use super::scribe::{Entry, Scribe};
 use crate::carrier::{self, Decimal, HandshakeKind, Octets};
 use crate::command::{ClientActor, Reply, RequestContext};
 use crate::decision::Decision;
 use crate::engine::Env;
+use crate::owner::UriKey;
 use crate::records::{
-    AccessRecord, Audience, FeedKind, KeyPackageRefRecord, access_key, local_ref_key, notify_seen_key, read,
+    AccessRecord, Audience, FeedKind, KeyPackageRefRecord, OwnCommitRecord, access_key, local_ref_key,
+    notify_seen_key, own_commit_key, read,
 };
 use crate::refusal::Refusal;
 
@@ -49,6 +52,22 @@ impl RoomState {
         };
         for (index, message) in messages.into_iter().enumerate() {
             let (timestamp, message, rest) = message.into_parts();
+            if scribe.is_ahead(&message)
+                && let Some(own) = self.own_commit(env, scribe.head.epoch).await?
+            {
+                scribe.at = own.at;
+                scribe.commit_taken_in(&own.message, &[], &access)?;
+            }
+            if scribe.is_ahead(&message) {
+                if order::turned_away(&mut self.ahead_since, env.clock.now_ms()) {
+                    metrics::counter!("causeway_notify_ahead_total").increment(1);
+                    return Err(Refusal::unavailable("what comes before it has not come yet"));
+                }
+                tracing::warn!(
+                    room = %self.uri.as_str(), reached = scribe.head.epoch,
+                    "what comes before a message of the hub never came; going on without it"
+                );
+            }
             // The hub's time is what clients verify franks with: it is conveyed unchanged.
             scribe.at = timestamp.0;
             match rest {
@@ -56,18 +75,19 @@ impl RoomState {
                     let frank = frank.map(|frank| Octets(frank.to_bytes()));
                     scribe.taken_in(&message, frank)?;
                 }
+                FanoutBody::Commit { external_proposals }
+                    if scribe.is_past(&message) && env.has_commit(&self.uri, &message).await? =>
+                {
+                    // Sent back after the own copy was taken in; what was stapled to it is new.
+                    if let Some((first, rest)) = external_proposals.split_first() {
+                        scribe.proposals_taken_in(first, rest)?;
+                    }
+                }
                 FanoutBody::Commit { external_proposals } => {
                     scribe.commit_taken_in(&message, &external_proposals, &access)?;
                 }
                 FanoutBody::Proposal { more_proposals } => {
-                    scribe.learn_group(&message)?;
-                    let epoch = message.epoch().map_or(0, |epoch| epoch.0);
-                    let octets = std::iter::once(&message)
-                        .chain(&more_proposals)
-                        .flat_map(|m| m.as_bytes().iter().copied())
-                        .collect();
-                    let event_id = scribe.handshake(&Entry::new(HandshakeKind::Proposals, epoch, octets))?;
-                    scribe.feed(Some(&event_id), Audience::All, FeedKind::Proposals)?;
+                    scribe.proposals_taken_in(&message, &more_proposals)?;
                 }
                 FanoutBody::Welcome { ratchet_tree_option } => {
                     let welcomed = welcomes.get(&index).cloned().unwrap_or_default();
@@ -79,6 +99,7 @@ impl RoomState {
         scribe.decision.put(Space::NotifySeen, seen, &now)?;
         let (decision, changes) = scribe.finish(Reply::Done)?;
         self.take(changes);
+        self.ahead_since = None;
         Ok(decision)
     }
 
@@ -108,6 +129,7 @@ impl RoomState {
         ctx: &RequestContext,
         who: &ClientActor,
         octets: &[u8],
+        accepted_at: u64,
     ) -> Result<Decision, Refusal> {
         let bundle =
             HandshakeBundle::from_bytes(octets).map_err(|e| Refusal::malformed("handshake bundle", e))?;
@@ -120,7 +142,11 @@ impl RoomState {
             .as_ref()
             .and_then(|records| records.participants.get(&who.user))
             .is_some_and(|user| user.here);
-        let changes = (joins && !known) || (leaves && known);
+        let epoch = message.epoch().map_or(0, |epoch| epoch.0);
+        let reached = self.records.as_ref().map_or(0, |records| records.head.epoch);
+        // Not sent back yet, perhaps never.
+        let owed = matches!(bundle.body(), BundleBody::Commit { .. }) && reached != 0 && reached <= epoch;
+        let changes = (joins && !known) || (leaves && known) || owed;
         if !changes {
             return Ok(Decision::reply(Reply::Done));
         }
@@ -130,12 +156,24 @@ impl RoomState {
             let group_id = message.group_id().map(|id| id.as_bytes().to_vec());
             Scribe::found(env, ctx, &self.uri, group_id, None)?
         };
-        if joins {
+        if owed {
+            let record = OwnCommitRecord {
+                at: accepted_at,
+                commit: scribe.decision.payload(message.as_bytes()),
+            };
+            let place = own_commit_key(self.id(), epoch);
+            scribe.decision.put(Space::OwnCommit, place, &record)?;
+        }
+        if joins && !known {
+            if scribe.nobody_here() {
+                // Its providers before were sent the commit, and this one was none of them.
+                scribe.head.epoch = epoch.saturating_add(1);
+            }
             let first = scribe.head.feed_next.saturating_sub(OVERLAP).max(1);
             scribe.admit(&who.user, first)?;
             scribe.want_portal(&who.user)?;
         }
-        if leaves {
+        if leaves && known {
             scribe.participant_mut(&who.user).leaving = true;
         }
         let (decision, changes) = scribe.finish(Reply::Done)?;
@@ -162,8 +200,27 @@ impl Scribe<'_> {
         }
     }
 
+    /// Whether the room has left the epoch of a message behind.
+    fn is_past(&self, message: &MlsMessage) -> bool {
+        message.epoch().is_some_and(|epoch| epoch.0 < self.head.epoch)
+    }
+
+    fn proposals_taken_in(&mut self, first: &MlsMessage, rest: &[MlsMessage]) -> Result<(), Refusal> {
+        self.learn_group(first)?;
+        self.reach(first);
+        let epoch = first.epoch().map_or(0, |epoch| epoch.0);
+        let octets = std::iter::once(first)
+            .chain(rest)
+            .flat_map(|m| m.as_bytes().iter().copied())
+            .collect();
+        let event_id = self.handshake(&Entry::new(HandshakeKind::Proposals, epoch, octets))?;
+        self.feed(Some(&event_id), Audience::All, FeedKind::Proposals)
+            .map(drop)
+    }
+
     fn taken_in(&mut self, message: &MlsMessage, frank: Option<Octets>) -> Result<(), Refusal> {
         self.learn_group(message)?;
+        self.reach(message);
         let content = carrier::Message {
             v: 1,
             group_id: self.room.group_id.clone().unwrap_or_default(),
@@ -198,6 +255,8 @@ impl Scribe<'_> {
         let event_id = self.handshake(&entry)?;
         let pos = self.feed(Some(&event_id), Audience::All, FeedKind::Commit)?;
         self.head.epoch = self.head.epoch.max(epoch.saturating_add(1));
+        let place = own_commit_key(UriKey::of(&self.room.room), epoch);
+        self.decision.delete(Space::OwnCommit, place);
         // The hub takes no commit that leaves out an accepted leave, so those who were leaving are gone now.
         for user in self.leaving() {
             self.dismiss(&user, access.get(&user).cloned(), pos.saturating_add(1))?;
@@ -218,6 +277,10 @@ impl Scribe<'_> {
             metrics::counter!("causeway_welcomes_unknown_total").increment(1);
             tracing::warn!(room = %self.room.room.as_str(), "a Welcome for no KeyPackage of this provider");
             return Ok(());
+        }
+        if self.nobody_here() {
+            // What the room was like before nobody here was in it says nothing about now.
+            self.head.epoch = 0;
         }
         for reference in &welcomed.references {
             self.welcomed(Some(reference))?;

@@ -150,6 +150,14 @@ impl<'a> Scribe<'a> {
         self.participant(user).is_some_and(|participant| participant.here)
     }
 
+    /// Whether no user of this provider is in the room.
+    pub(super) fn nobody_here(&self) -> bool {
+        let before = self.before.iter().flat_map(|before| before.participants.values());
+        !before
+            .chain(self.participants.values())
+            .any(|participant| self.is_here(&participant.user))
+    }
+
     /// Users whose leave the hub has accepted.
     pub(super) fn leaving(&self) -> BTreeSet<MimiUri> {
         let before = self.before.iter().flat_map(|before| before.participants.values());

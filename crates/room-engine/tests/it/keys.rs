@@ -3,7 +3,7 @@
 use mimi_wire::codec::Encode as _;
 use mimi_wire::mls::KeyPackageRef;
 use mimi_wire::protocol::{KeyMaterialResponse, KeyMaterialUserCode};
-use room_engine::{KeyPackageStock, Notice};
+use room_engine::{KeyPackageStock, Notice, Swept};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,4 +153,56 @@ async fn expired_key_packages_are_not_handed_out_and_go_away() {
     assert!(left.is_empty());
     let stock = stock(&world).await;
     assert!(stock.low && !stock.last_resort);
+}
+
+#[tokio::test]
+async fn housekeeping_forgets_what_is_old_and_nothing_else() {
+    let world = World::new().await;
+    let (mut alice, mut bob, room) = two(&world).await;
+    alice.client.add(&room, &[uri(BOB)]).await.unwrap();
+    alice.say(&room, "hello").await;
+    world.quiet().await;
+    bob.client.sync().await.unwrap();
+    bob.say(&room, "hello yourself").await;
+    world.quiet().await;
+    let count = async |name: &str, space| {
+        world
+            .store(name)
+            .scan(store::Scan::all(space))
+            .await
+            .unwrap()
+            .len()
+    };
+    let (outcome, seen, packages) = (
+        store::Space::Outcome,
+        store::Space::NotifySeen,
+        store::Space::KeyPackage,
+    );
+    let before = [
+        count(A, outcome).await,
+        count(B, seen).await,
+        count(B, packages).await,
+    ];
+    assert!(before.iter().all(|n| *n > 0), "{before:?}");
+    // Nothing is old yet.
+    for name in [A, B] {
+        assert_eq!(world.engine(name).sweep().await.unwrap(), Swept::default());
+    }
+    world.clock.forward(Duration::from_hours(24 * 15));
+    for name in [A, B] {
+        world.engine(name).sweep().await.unwrap();
+    }
+    let after = [
+        count(A, outcome).await,
+        count(B, seen).await,
+        count(B, packages).await,
+    ];
+    assert_eq!(after, [0, 0, before[2]]);
+    world.clock.forward(Duration::from_hours(24 * 100));
+    let swept = world.engine(B).sweep().await.unwrap();
+    assert_eq!(swept.key_packages, before[2] as u64);
+    assert!(swept.key_package_refs > 0);
+    assert_eq!(count(B, packages).await, 0);
+    // The room goes on.
+    alice.say(&room, "still there").await;
 }

@@ -9,6 +9,7 @@
 )]
 
 mod faults;
+mod follower;
 mod graph;
 mod inbox;
 mod keys;

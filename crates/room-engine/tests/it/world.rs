@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) portal_events: Mutex<Vec<OutboxEntry>>,
     /// Whether deliveries are lost after they have arrived, as when a process dies before it notes them.
     pub(crate) forget_deliveries: Mutex<u32>,
+    /// What clients handed in as updates.
+    pub(crate) bundles: Mutex<Vec<Vec<u8>>>,
     /// What time it is.
     pub(crate) clock: Arc<WorldClock>,
 }
@@ -124,6 +126,7 @@ impl World {
             providers: Mutex::default(),
             portal_events: Mutex::default(),
             forget_deliveries: Mutex::default(),
+            bundles: Mutex::default(),
             clock: Arc::default(),
         });
         for (name, store) in stores {
@@ -667,15 +670,16 @@ impl Transport for Face {
 
     async fn update(&self, room: &str, request: &UpdateRequest) -> Result<HubAnswer, TransportError> {
         let (room, bundle) = (uri(room), request.bundle.0.clone());
+        self.world.bundles.lock().unwrap().push(bundle.clone());
         let (hub, actor) = self.hub(&room).await?;
         let response = hub
             .update(ctx(), &room, actor.clone(), bundle.clone())
             .await
             .map_err(refused)?;
-        if matches!(actor, Actor::Peer(_)) && matches!(response.outcome, UpdateOutcome::Success { .. }) {
+        if let (Actor::Peer(_), UpdateOutcome::Success { accepted_timestamp }) = (&actor, &response.outcome) {
             let who = self.who().await?;
             self.engine()
-                .follower_updated(ctx(), &room, &who, bundle)
+                .follower_updated(ctx(), &room, &who, bundle, accepted_timestamp.0)
                 .await
                 .map_err(refused)?;
         }

@@ -45,6 +45,11 @@ impl Problem {
         self
     }
 
+    /// Whether the same request may succeed later.
+    pub(super) fn may_pass(&self) -> bool {
+        self.0.code == ApiErrorCode::Unavailable
+    }
+
     pub(super) fn malformed(endpoint: &'static str, text: impl Into<String>) -> Self {
         Self::new(endpoint, ApiErrorCode::Malformed, text)
     }

@@ -8,7 +8,9 @@ use crate::web::refused;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use bytes::Bytes;
+use mimi_wire::codec::UnixMillis;
 use mimi_wire::directory::Endpoint;
+use mimi_wire::mls::Epoch;
 use mimi_wire::protocol::{
     GroupInfoResponse, HandshakeBundle, KeyMaterialRequest, KeyMaterialResponse, UpdateOutcome,
     UpdateRoomResponse,
@@ -17,9 +19,10 @@ use mimi_wire::{Decode, Domain, Encode, MimiUri};
 use mls_client::api::{
     B64, ClaimRequest, CreateRoom, GroupInfoQuery, HubAnswer, LogPage, RoomSummary, UpdateRequest,
 };
-use room_engine::{Actor, FeedPage, Hub, LONGEST_POLL, Refusal};
+use room_engine::{Actor, FeedPage, Hub, LONGEST_POLL, Refusal, UpdateFate};
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::time::Instant;
 
 pub(super) async fn create(
     State(face): State<ClientFace>,
@@ -155,18 +158,71 @@ pub(super) async fn update(
             // What this provider can't read itself must not reach the hub in its name.
             HandshakeBundle::from_bytes(&bundle)
                 .map_err(|e| Problem::malformed(NAME, format!("the HandshakeBundle: {e}")))?;
-            let target = (Endpoint::Update, &uri);
-            let response: UpdateRoomResponse =
-                ask(&face, NAME, &hub, target, &ctx.request_id, bundle.clone()).await?;
-            if matches!(response.outcome, UpdateOutcome::Success { .. }) {
+            let response = update_elsewhere(&face, NAME, &hub, &uri, &ctx.request_id, &bundle).await?;
+            if let UpdateOutcome::Success { accepted_timestamp } = response.outcome {
                 // If this fails the client repeats; the hub remembers the bundle and answers the same.
-                let done = engine.follower_updated(ctx, &uri, &who, bundle).await;
-                done.map_err(|e| Problem::refusal(NAME, &e))?;
+                let done = engine.follower_updated(ctx, &uri, &who, bundle, accepted_timestamp.0);
+                done.await.map_err(|e| Problem::refusal(NAME, &e))?;
             }
             response
         }
     };
     Ok(answer(NAME, outcome::update(response.outcome.code()), &response))
+}
+
+/// How long an update of unknown outcome is followed up before the client is told that nobody knows.
+const SETTLE: Duration = Duration::from_secs(20);
+/// The first pause between two attempts; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Hands an update to a hub elsewhere. Where the answer is lost, what the hub sends to its followers tells whether it
+/// was accepted; until it does, the hub is asked again with the same octets. A hub that remembers gives its first answer;
+/// from one that doesn't, a refusal says nothing about the attempt before.
+async fn update_elsewhere(
+    face: &ClientFace,
+    name: &'static str,
+    hub: &Domain,
+    room: &MimiUri,
+    request_id: &str,
+    bundle: &[u8],
+) -> Result<UpdateRoomResponse, Problem> {
+    let response = |outcome| UpdateRoomResponse {
+        error_description: String::new(),
+        outcome,
+    };
+    let deadline = Instant::now() + SETTLE;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let target = (Endpoint::Update, room);
+        let asked: Result<UpdateRoomResponse, _> =
+            ask(face, name, hub, target, request_id, bundle.to_vec()).await;
+        let wait = match &asked {
+            Ok(answer) if matches!(answer.outcome, UpdateOutcome::Success { .. }) => return asked,
+            Ok(_) => Duration::ZERO,
+            Err(problem) if !problem.may_pass() => return asked,
+            Err(_) => pause.min(deadline.saturating_duration_since(Instant::now())),
+        };
+        let fate = face.0.engine.update_fate(room, bundle, wait).await;
+        match fate.map_err(|e| Problem::refusal(name, &e))? {
+            UpdateFate::Accepted { at } => {
+                metrics::counter!("causeway_updates_settled_total", "outcome" => "accepted").increment(1);
+                return Ok(response(UpdateOutcome::Success {
+                    accepted_timestamp: UnixMillis(at),
+                }));
+            }
+            UpdateFate::Overtaken { current_epoch } if asked.is_err() => {
+                metrics::counter!("causeway_updates_settled_total", "outcome" => "overtaken").increment(1);
+                return Ok(response(UpdateOutcome::WrongEpoch {
+                    current_epoch: Epoch(current_epoch),
+                }));
+            }
+            UpdateFate::Overtaken { .. } | UpdateFate::Unknown => {}
+        }
+        if asked.is_ok() || Instant::now() >= deadline {
+            return asked;
+        }
+        pause = pause.saturating_mul(2);
+    }
 }
 
 pub(super) async fn group_info(

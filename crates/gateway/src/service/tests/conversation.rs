@@ -21,8 +21,14 @@ impl Person {
         assert_eq!(status, StatusCode::OK, "{added}");
         let token = folder.join(format!("{name}.token"));
         std::fs::write(&token, added["token"].as_str().unwrap()).unwrap();
+        Self::device(folder, provider, name, "d1").await
+    }
+
+    /// Signs a device of an account in that was made before.
+    pub(super) async fn device(folder: &Path, provider: &Provider, name: &str, device: &str) -> Self {
+        let token = folder.join(format!("{name}.token"));
         let person = Self {
-            profile: folder.join(format!("profile-{name}")),
+            profile: folder.join(format!("profile-{name}-{device}")),
         };
         let url = format!("http://{}", provider.service.addresses().client_api);
         let token = token.to_str().unwrap();
@@ -34,7 +40,7 @@ impl Person {
                 "--user",
                 name,
                 "--device",
-                "d1",
+                device,
                 "--token-file",
                 token,
             ])
