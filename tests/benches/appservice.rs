@@ -336,7 +336,7 @@ async fn there(stage: &Stage, load: &str, messages: usize, gap: Duration) {
         messages,
     );
     show(
-        "send to the empty appservice (Synapse's share)",
+        &format!("{load}: send to the empty appservice (Synapse's share)"),
         synapse,
         messages,
     );
@@ -346,7 +346,7 @@ async fn there(stage: &Stage, load: &str, messages: usize, gap: Duration) {
         messages,
     );
     show(
-        "empty appservice to Bob's feed (ours, both gateways)",
+        &format!("{load}: empty appservice to Bob's feed (ours, both gateways)"),
         ours,
         messages,
     );
@@ -397,7 +397,7 @@ async fn back(stage: &Stage, load: &str, messages: usize, gap: Duration) {
         messages,
     );
     show(
-        "Bob's submit to Alice's sync (portal copy)",
+        &format!("{load}: Bob's submit to Alice's sync (portal copy)"),
         since(&portal),
         messages,
     );
