@@ -265,9 +265,8 @@ impl Watch {
     fn rewound(&self) {
         let mut state = self.state();
         state.watched.rewound = state.watched.rewound.saturating_add(1);
+        // With the next heartbeat, not at once: every heartbeat until then has a number that comes again, too.
         state.compare = true;
-        drop(state);
-        self.0.hurry.notify_one();
     }
 
     fn observe(&self, events: &[Passing], taken: Taken) {
