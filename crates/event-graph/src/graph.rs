@@ -192,6 +192,8 @@ pub struct Graph {
     held: Held,
     gaps: Gaps,
     redactions: Redactions,
+    /// The member that [`Graph::has_member_of`] found last.
+    seen_member: Option<Ix>,
 }
 
 impl fmt::Debug for Graph {
@@ -221,6 +223,7 @@ impl Graph {
             held: Held::default(),
             gaps: Gaps::default(),
             redactions: Redactions::default(),
+            seen_member: None,
         }
     }
 

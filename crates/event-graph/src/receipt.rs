@@ -66,9 +66,8 @@ pub fn arrival_of(graph: &mut Graph, event: &Pdu, store: &impl EventSource) -> A
     let policy = graph
         .current_event("m.room.policy", "")
         .and_then(|id| store.event(id));
-    let signed = policy.is_none_or(|policy| {
-        signed_by_policy_server(event, &policy, |server| graph.joined_servers().contains(server))
-    });
+    let signed = policy
+        .is_none_or(|policy| signed_by_policy_server(event, &policy, |server| graph.has_member_of(server)));
     if signed { Arrival::New } else { Arrival::Refused }
 }
 

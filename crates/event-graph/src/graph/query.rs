@@ -132,6 +132,29 @@ impl Graph {
         self.current_entry(slot).map(|ix| self.index.record(ix).id)
     }
 
+    /// True if a user of the server is in the room. The user that was found last is looked at first, so that asking
+    /// for each event costs little.
+    pub fn has_member_of(&mut self, server: &str) -> bool {
+        let group = self.current_group();
+        let is_there = |graph: &Self, ix: Ix| {
+            let record = graph.index.record(ix);
+            let there = |slot| {
+                let user = graph.interner.key_text(slot).1;
+                graph.states.get(group, slot) == Some(ix) && server_of_user(user) == Some(server)
+            };
+            record.kind == Kind::Member(Membership::Join) && record.slot().is_some_and(there)
+        };
+        if self.seen_member.is_some_and(|ix| is_there(self, ix)) {
+            return true;
+        }
+        let entries = self.states.entries(group);
+        self.seen_member = entries
+            .into_iter()
+            .map(|(_, ix)| ix)
+            .find(|ix| is_there(self, *ix));
+        self.seen_member.is_some()
+    }
+
     /// The servers that have a user in the room, by its current state. Visits the whole state.
     pub fn joined_servers(&mut self) -> BTreeSet<&str> {
         let group = self.current_group();

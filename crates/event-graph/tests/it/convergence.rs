@@ -61,7 +61,14 @@ proptest! {
         let merge = world.event(&tips, "m.room.message", None, crate::world::USERS[0], serde_json::json!({}), &[], 1);
         let merge = world.pdu(merge).unwrap().clone();
         other.admit(&merge);
-        prop_assert_eq!(world.graph.state_before(merge.event_id()), other.state_before(merge.event_id()));
+        let id = merge.event_id();
+        prop_assert_eq!(world.graph.state_before(id), other.state_before(id));
+        let accepted = |graph: &Graph| graph.verdict(id) == Some(Verdict::Accepted);
+        if tips.len() < 20 && accepted(&world.graph) && accepted(&other) {
+            prop_assert_eq!(world.graph.extremities(), vec![id]);
+            prop_assert_eq!(other.extremities(), vec![id]);
+            prop_assert_eq!(world.graph.current_state(), other.current_state());
+        }
     }
 
     /// A graph loaded from a store with what its owner kept is the graph that was.

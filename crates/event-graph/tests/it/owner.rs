@@ -68,6 +68,8 @@ fn servers_of_a_room() {
     );
     let leave = json!({"membership": "leave"});
     world.event(&[at], "m.room.member", Some(USERS[2]), USERS[2], leave, &[], 1);
+    assert!(world.graph.has_member_of("b.test") && world.graph.has_member_of("a.test"));
+    assert!(!world.graph.has_member_of("c.test"));
     assert!(!world.graph.joined_servers().contains("c.test"));
     assert!(world.graph.joined_servers_before(at).unwrap().contains("c.test"));
     assert_eq!(
