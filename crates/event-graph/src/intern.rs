@@ -43,7 +43,7 @@ const OTHER: u32 = 1 << 31;
 /// Makes room for `more` elements and little besides: what doubles is half empty.
 pub(crate) fn tight<T>(list: &mut Vec<T>, more: usize) {
     if list.capacity() - list.len() < more {
-        list.reserve_exact(more.max(list.len() / 8).max(16));
+        list.reserve_exact(more.max(list.len() / 16).max(16));
     }
 }
 

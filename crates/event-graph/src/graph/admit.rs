@@ -96,6 +96,7 @@ impl Graph {
             ts: pdu.origin_server_ts(),
             depth: pdu.depth(),
             facts,
+            parents: self.parents_of(pdu),
             prevs: &[],
             auths: &auths,
             place: Place::Outlier,
@@ -325,9 +326,15 @@ impl Graph {
     }
 
     fn candidate<'a>(&self, pdu: &Pdu, facts: &'a Facts) -> Candidate<'a> {
+        let (some, only_create) = self.parents_of(pdu);
+        Candidate::new(facts, some, only_create)
+    }
+
+    /// Whether an event names parents, and the create event alone.
+    fn parents_of(&self, pdu: &Pdu) -> (bool, bool) {
         let create = self.create().map(|ix| self.index.record(ix).id);
         let only = matches!(pdu.prev_events(), [only] if Some(*only) == create);
-        Candidate::new(facts, !pdu.prev_events().is_empty(), only)
+        (!pdu.prev_events().is_empty(), only)
     }
 
     /// Rules 2 and 3, and the others against the auth events. Gives the auth events known, and those in their
@@ -454,6 +461,7 @@ impl Graph {
             ts: pdu.origin_server_ts(),
             depth: pdu.depth(),
             facts,
+            parents: self.parents_of(pdu),
             prevs,
             auths,
             place,

@@ -60,6 +60,8 @@ pub(crate) enum Kind {
 const FOREIGN_STATE_KEY: u8 = 1;
 const POWER: u8 = 2;
 const CITING: u8 = 4;
+const HAS_PARENTS: u8 = 8;
+const ON_CREATE_ALONE: u8 = 16;
 /// A depth that is kept elsewhere, being too great.
 const DEEP: u32 = u32::MAX;
 const NO_LEVELS: u8 = u8::MAX;
@@ -109,6 +111,16 @@ impl Record {
         self.flags & POWER != 0
     }
 
+    /// It names parents, whether the graph has them or not.
+    pub(crate) fn has_parents(&self) -> bool {
+        self.flags & HAS_PARENTS != 0
+    }
+
+    /// The only parent it names is the create event.
+    pub(crate) fn only_parent_is_create(&self) -> bool {
+        self.flags & ON_CREATE_ALONE != 0
+    }
+
     /// How far apart its cited events lie among the edges.
     fn stride(&self) -> usize {
         if self.flags & CITING == 0 { 1 } else { 2 }
@@ -139,6 +151,9 @@ pub(crate) struct NewEvent<'a> {
     pub(crate) ts: i64,
     pub(crate) depth: u64,
     pub(crate) facts: Facts,
+    /// It names parents; and the create event as the only one.
+    pub(crate) parents: (bool, bool),
+    /// The parents that are there.
     pub(crate) prevs: &'a [Ix],
     pub(crate) auths: &'a [Ix],
     pub(crate) place: Place,
@@ -350,7 +365,9 @@ impl Index {
             kind,
             flags: flag(facts.foreign_state_key, FOREIGN_STATE_KEY)
                 | flag(power, POWER)
-                | flag(citing, CITING),
+                | flag(citing, CITING)
+                | flag(new.parents.0, HAS_PARENTS)
+                | flag(new.parents.1, ON_CREATE_ALONE),
         });
         if u32::try_from(new.depth).unwrap_or(DEEP) == DEEP {
             self.deep.insert(ix.0, new.depth);

@@ -89,17 +89,13 @@ pub(crate) fn candidate<'a>(index: &'a Index, interner: &Interner, ix: Ix) -> Ca
         },
         Kind::Other | Kind::JoinRules(_) | Kind::ThirdPartyInvite => BodyRef::Other,
     };
-    let mut parents = index.prevs(ix);
-    let first = parents.next();
-    let only = first.is_some() && parents.next().is_none();
-    let only_parent_is_create = only && first.is_some_and(|p| index.record(p).kind == Kind::Create);
     Candidate {
         event_type,
         sender: record.sender,
         is_state: record.slot().is_some(),
         foreign_state_key: record.foreign_state_key(),
         body,
-        has_parents: first.is_some(),
-        only_parent_is_create,
+        has_parents: record.has_parents(),
+        only_parent_is_create: record.only_parent_is_create(),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smallvec::SmallVec;
+
 use super::{Contested, ReadError, fixture::Fixture, plain::Plain, synthetic::Synthetic};
 use crate::{Arrival, AuthRule, EventId, Graph, KeyRing, Outcome, Pdu, RoomVersion, Verdict, VerifyKey};
 
@@ -57,6 +59,26 @@ impl LoadedRoom {
         keys: &KeyRing,
         events: impl Iterator<Item = (Option<&'a str>, &'a str)>,
     ) -> Self {
+        Self::load_by(version, keys, events, |graph, pdu| {
+            graph.admit_as(pdu, Arrival::Recorded(None))
+        })
+    }
+
+    /// The same with each event taken by the events it cites alone: check 4 and no other.
+    pub(super) fn load_by_citations<'a>(
+        version: RoomVersion,
+        keys: &KeyRing,
+        events: impl Iterator<Item = (Option<&'a str>, &'a str)>,
+    ) -> Self {
+        Self::load_by(version, keys, events, Graph::admit_outlier)
+    }
+
+    fn load_by<'a>(
+        version: RoomVersion,
+        keys: &KeyRing,
+        events: impl Iterator<Item = (Option<&'a str>, &'a str)>,
+        admit: impl Fn(&mut Graph, &Pdu) -> SmallVec<[Outcome; 1]>,
+    ) -> Self {
         let mut room = Self {
             graph: Graph::new(version),
             pdus: BTreeMap::new(),
@@ -70,8 +92,7 @@ impl LoadedRoom {
         }
         for id in parents_first(&given, &room.pdus) {
             if let Some(pdu) = room.pdus.get(&id) {
-                room.outcomes
-                    .extend(room.graph.admit_as(pdu, Arrival::Recorded(None)));
+                room.outcomes.extend(admit(&mut room.graph, pdu));
             }
         }
         room

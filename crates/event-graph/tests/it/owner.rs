@@ -162,3 +162,58 @@ fn what_comes_by_backfill_is_no_extremity() {
     assert_eq!(graph.extremities(), messages[2..]);
     assert_eq!(graph.backfill(&[messages[2]], 3).len(), 3);
 }
+
+/// Rule 5.3.1 lets the creator in behind the create event alone. It has to hold where that join is known as an outlier
+/// only, as in a graph that joined later, and conflicts with another.
+#[test]
+fn the_creators_join_resolves_as_an_outlier_too() {
+    for version in RoomVersion::ALL {
+        let mut world = World::new(version);
+        let tip = world.graph.extremities()[0];
+        let invite_only = json!({"join_rule": "invite"});
+        let closed = world.event(
+            &[tip],
+            "m.room.join_rules",
+            Some(""),
+            USERS[0],
+            invite_only,
+            &[],
+            1,
+        );
+        let named = json!({"membership": "join", "displayname": "A"});
+        let renamed = world.event(
+            &[closed],
+            "m.room.member",
+            Some(USERS[0]),
+            USERS[0],
+            named,
+            &[],
+            1,
+        );
+        let state = |graph: &Graph, at: EventId| -> Vec<(String, String, EventId)> {
+            let entries = graph.state_after(at).unwrap().into_iter();
+            entries
+                .map(|e| (e.event_type.to_owned(), e.state_key.to_owned(), e.event_id))
+                .collect()
+        };
+        let early = world.pdus[1].event_id();
+        let maps = [state(&world.graph, early), state(&world.graph, renamed)];
+        let mut late = Graph::in_room(version, world.pdus[0].room_id());
+        for pdu in &world.pdus {
+            late.admit_outlier(pdu);
+        }
+        let ours: Vec<EventId> = late
+            .resolve_maps(&maps)
+            .unwrap()
+            .state
+            .iter()
+            .map(|e| e.event_id)
+            .collect();
+        let whole = world.graph.resolve_maps(&maps).unwrap();
+        assert_eq!(
+            ours,
+            whole.state.iter().map(|e| e.event_id).collect::<Vec<_>>(),
+            "{version}"
+        );
+    }
+}
