@@ -317,11 +317,13 @@ async fn rate_limits_and_errors_for_twenty_seconds_lose_and_double_nothing() {
     side.stop().await;
 }
 
-/// How many statuses the bot put into the portal, as the homeserver has them.
+/// How many messages the bot answered as accepted in the portal, as the homeserver has them.
 async fn portal_statuses(side: &Side) -> usize {
     let python = causeway_tests::synapse::python().unwrap();
-    let query = "import sqlite3,sys; c=sqlite3.connect('file:'+sys.argv[1]+'?mode=ro',uri=True); \
-                 print(c.execute(\"select count(*) from events where type='org.causeway.status'\").fetchone()[0])";
+    let query = "import json,sqlite3,sys; c=sqlite3.connect('file:'+sys.argv[1]+'?mode=ro',uri=True); \
+                 q=\"select j.json from event_json j join events e using (event_id) where e.type='org.causeway.status'\"; \
+                 all=[json.loads(r[0])['content'] for r in c.execute(q)]; \
+                 print(len({s['id'] for s in all if s['state']=='accepted'}))";
     let output = tokio::process::Command::new(python)
         .args(["-c", query])
         .arg(side.synapse.dir().join("homeserver.db"))
