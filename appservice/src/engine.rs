@@ -8,7 +8,9 @@ use crate::transaction::{Incoming, Unusable};
 use crate::transport::Portals;
 use async_trait::async_trait;
 use mimi_wire::uri::MimiUri;
-use room_engine::{Engine, InboundEvent, InboundTransaction, Refusal, RequestContext, SetAside, Taken};
+use room_engine::{
+    Engine, InboundEvent, InboundTransaction, PortalWanted, Refusal, RequestContext, SetAside, Taken,
+};
 
 /// Most portals that one third-party look-up lists.
 const LISTED: usize = 100;
@@ -137,6 +139,14 @@ fn unavailable(reason: String) -> IntakeError {
     }
 }
 
+fn caused_by(request_id: &str, room: &str) -> Result<(RequestContext, MimiUri), String> {
+    let room = MimiUri::parse(room).map_err(|e| e.to_string())?;
+    let ctx = RequestContext {
+        request_id: request_id.to_owned(),
+    };
+    Ok((ctx, room))
+}
+
 #[async_trait]
 impl Portals for Engine {
     async fn portal_of(&self, room: &str) -> Result<Option<String>, String> {
@@ -145,12 +155,37 @@ impl Portals for Engine {
     }
 
     async fn portal_created(&self, request_id: &str, room: &str, portal: &str) -> Result<(), String> {
+        let (ctx, room) = caused_by(request_id, room)?;
+        let done = Self::portal_created(self, ctx, &room, portal).await;
+        done.map_err(|e| e.to_string())
+    }
+
+    async fn wanted(&self, room: &str) -> Result<Option<PortalWanted>, String> {
         let room = MimiUri::parse(room).map_err(|e| e.to_string())?;
+        self.portal_wanted(&room).await.map_err(|e| e.to_string())
+    }
+
+    async fn portal_moved(&self, request_id: &str, room: &str, old: &str, new: &str) -> Result<(), String> {
+        let (ctx, room) = caused_by(request_id, room)?;
+        let done = Self::portal_moved(self, ctx, &room, old, new).await;
+        done.map_err(|e| e.to_string())
+    }
+
+    async fn conversation(&self, user: &str) -> Result<Option<String>, String> {
+        Self::conversation(self, user).await.map_err(|e| e.to_string())
+    }
+
+    async fn conversation_made(&self, request_id: &str, user: &str, room_id: &str) -> Result<(), String> {
         let ctx = RequestContext {
             request_id: request_id.to_owned(),
         };
-        Self::portal_created(self, ctx, &room, portal)
-            .await
-            .map_err(|e| e.to_string())
+        let done = Self::conversation_made(self, ctx, user, room_id).await;
+        done.map_err(|e| e.to_string())
+    }
+
+    async fn portal_closed(&self, request_id: &str, room: &str, portal: &str) -> Result<(), String> {
+        let (ctx, room) = caused_by(request_id, room)?;
+        let done = Self::portal_closed(self, ctx, &room, portal).await;
+        done.map_err(|e| e.to_string())
     }
 }

@@ -1,13 +1,14 @@
-//! The homeserver's client-server API, as the application service uses it: always as the bot.
+//! The homeserver's client-server API, as the application service uses it: as the bot, and as ghosts.
 
 use crate::matrix::client::{
     create_room, delete_alias, get_alias, get_state_event_for_key, invite_user, join_room_by_id, kick_user,
     leave_room, register, request_ping, send_message_event, send_state_event, update_device, whoami,
 };
 use crate::matrix::{
-    AppserviceUserIdentity, AuthScheme, IncomingResponseExt, LoginType, MatrixVersion, OutgoingRequest,
-    OutgoingRequestAppserviceExt, OutgoingRequestExt, OwnedDeviceId, OwnedRoomAliasId, OwnedRoomId,
-    OwnedUserId, PathBuilder, Raw, SendAccessToken, SupportedVersions,
+    AppserviceUserIdentity, AuthScheme, IncomingResponseExt, LoginType, MatrixVersion,
+    MilliSecondsSinceUnixEpoch, OutgoingRequest, OutgoingRequestAppserviceExt, OutgoingRequestExt,
+    OwnedDeviceId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, PathBuilder, Raw, SendAccessToken,
+    SupportedVersions, UInt,
 };
 use crate::registration::Secret;
 use crate::tokens::KeyRing;
@@ -15,17 +16,29 @@ use crate::{BOT_LOCALPART, bot_user_id};
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+mod budget;
 mod error;
+mod ghosts;
 pub mod probe;
+mod rooms;
 pub mod timeline;
+pub use budget::Endpoint;
 pub use error::HomeserverError;
+pub use ghosts::{GhostProfile, URI_FIELD};
+pub use rooms::StateEvent;
+
+use budget::Budgets;
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Ghosts remembered at most; beyond that all are asked for anew.
+const MOST_GHOSTS: usize = 100_000;
 
 /// The bot's device. A homeserver remembers a transaction id only in memory for an application service, but in
 /// its database for a device, so sending as a device keeps a repeat from doubling an event when both sides were
@@ -61,6 +74,9 @@ struct Inner {
     device: OwnedDeviceId,
     /// Whether the homeserver let the bot have its device.
     has_device: AtomicBool,
+    budgets: Budgets,
+    /// Ghosts that this process has seen to, with their profiles.
+    ghosts: Mutex<HashMap<String, GhostProfile>>,
 }
 
 impl std::fmt::Debug for Homeserver {
@@ -96,7 +112,7 @@ impl Homeserver {
             .map_err(|e| HomeserverError::Setup(format!("the homeserver's name: {e}")))?;
         // Every endpoint used here is in v3, which v1.1 brought; asking would cost a request and tell nothing.
         let versions = SupportedVersions {
-            versions: [MatrixVersion::V1_1, MatrixVersion::V1_7].into(),
+            versions: [MatrixVersion::V1_1, MatrixVersion::V1_7, MatrixVersion::V1_16].into(),
             features: [].into(),
         };
         Ok(Self(Arc::new(Inner {
@@ -106,6 +122,8 @@ impl Homeserver {
             bot,
             device: BOT_DEVICE.into(),
             has_device: AtomicBool::new(false),
+            budgets: Budgets::new(),
+            ghosts: Mutex::default(),
         })))
     }
 
@@ -265,21 +283,24 @@ impl Homeserver {
         }
     }
 
-    /// Sends an event as the bot. The same transaction id never makes two events. Answers with the event id.
+    /// Sends an event as the bot. The same transaction id never makes two events. `at` becomes its
+    /// `origin_server_ts` (Application Service API, "Timestamp massaging"). Answers with the event id.
     pub async fn send(
         &self,
         room: &str,
         event_type: &str,
         txn_id: &str,
         content: &Value,
+        at: Option<u64>,
     ) -> Result<String, HomeserverError> {
         let content = Raw::from_json(to_raw(content)?);
-        let request = send_message_event::v3::Request::new_raw(
+        let mut request = send_message_event::v3::Request::new_raw(
             room_id(room)?,
             txn_id.into(),
             event_type.into(),
             content,
         );
+        request.timestamp = at.and_then(UInt::new).map(MilliSecondsSinceUnixEpoch);
         match self.call(request.clone(), As::Device).await {
             // A homeserver that was restored from a backup knows nothing of a younger device.
             Err(error) if error.errcode() == Some("M_UNKNOWN_DEVICE") => {
@@ -349,7 +370,7 @@ impl Homeserver {
         }
     }
 
-    async fn call<R>(&self, request: R, who: As) -> Result<R::IncomingResponse, HomeserverError>
+    async fn call<R>(&self, request: R, who: As<'_>) -> Result<R::IncomingResponse, HomeserverError>
     where
         R: OutgoingRequest + Clone,
         for<'a> R::Authentication: AuthScheme<Input<'a> = SendAccessToken<'a>>,
@@ -375,7 +396,7 @@ impl Homeserver {
     async fn ask<R>(
         &self,
         request: R,
-        who: As,
+        who: As<'_>,
         token: &Secret,
     ) -> Result<R::IncomingResponse, HomeserverError>
     where
@@ -392,18 +413,43 @@ impl Homeserver {
                 identity.device_id = Some(&inner.device);
                 request.try_into_http_request_with_identity::<Vec<u8>>(url, token, identity, versions)
             }
+            As::User(user) => {
+                let identity = AppserviceUserIdentity::new(user);
+                request.try_into_http_request_with_identity::<Vec<u8>>(url, token, identity, versions)
+            }
             As::Device | As::Service => request.try_into_http_request::<Vec<u8>>(url, token, versions),
         }
         .map_err(|e| HomeserverError::Setup(e.to_string()))?;
         let http_request =
             reqwest::Request::try_from(http_request).map_err(|e| HomeserverError::Setup(e.to_string()))?;
-        let answer = self.exchange(http_request).await?;
+        let endpoint = Endpoint::of(http_request.method(), http_request.url().path());
+        let answer = {
+            let _permit = inner.budgets.enter(endpoint).await?;
+            self.exchange(http_request).await?
+        };
         if answer.status().as_u16() >= 300 {
-            return Err(HomeserverError::from_answer(&answer));
+            let error = HomeserverError::from_answer(&answer);
+            if let HomeserverError::RateLimited { retry_after } = &error {
+                inner.budgets.limited(endpoint, *retry_after);
+            }
+            return Err(error);
         }
         let (parts, body) = answer.into_parts();
         R::IncomingResponse::try_from_http_response(http::Response::from_parts(parts, body.as_slice()))
             .map_err(|e| HomeserverError::Answer(e.to_string()))
+    }
+
+    fn knows_ghost(&self, user: &str, profile: &GhostProfile) -> bool {
+        let ghosts = self.0.ghosts.lock().unwrap_or_else(PoisonError::into_inner);
+        ghosts.get(user) == Some(profile)
+    }
+
+    fn ghost_known(&self, user: &str, profile: &GhostProfile) {
+        let mut ghosts = self.0.ghosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if ghosts.len() >= MOST_GHOSTS {
+            ghosts.clear();
+        }
+        ghosts.insert(user.to_owned(), profile.clone());
     }
 
     async fn exchange(&self, request: reqwest::Request) -> Result<http::Response<Vec<u8>>, HomeserverError> {
@@ -425,11 +471,13 @@ impl Homeserver {
 
 /// In which role a request is made.
 #[derive(Clone, Copy)]
-enum As {
+enum As<'a> {
     /// The application service, which is the bot.
     Service,
     /// The bot's device.
     Device,
+    /// One of its ghosts.
+    User(&'a OwnedUserId),
 }
 
 fn absent<T>(result: Result<T, HomeserverError>) -> Result<Option<T>, HomeserverError> {

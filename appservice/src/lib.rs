@@ -7,7 +7,6 @@
 
 mod engine;
 pub mod events;
-pub mod ghost;
 pub mod homeserver;
 pub mod matrix;
 pub mod portal;
@@ -19,9 +18,9 @@ pub mod transaction;
 pub mod transport;
 pub mod watch;
 
-pub use ghost::Ghost;
 pub use homeserver::{Homeserver, HomeserverError, HomeserverSettings};
 pub use registration::{Difference, Registration, RegistrationError, Secret};
+pub use room_engine::ghost::{self, Ghost, NAMESPACE};
 pub use routes::{AppserviceState, Intake, IntakeError, Lookup, routes};
 pub use tokens::{KeyRing, TokenPair};
 pub use transaction::Incoming;
@@ -30,9 +29,6 @@ pub use watch::{Watch, WatchSettings, Watched};
 
 /// Local part of the bot, the application service's own user.
 pub const BOT_LOCALPART: &str = "_mimi";
-
-/// What the local part of every ghost and portal alias starts with.
-pub const NAMESPACE: &str = "_mimi_";
 
 /// The bot's Matrix user id on a homeserver.
 pub fn bot_user_id(server_name: &str) -> String {

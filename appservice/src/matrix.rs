@@ -15,19 +15,28 @@ pub use ruma::api::{
     AppserviceUserIdentity, IncomingResponseExt, MatrixVersion, OutgoingRequest,
     OutgoingRequestAppserviceExt, OutgoingRequestExt, SupportedVersions,
 };
+pub use ruma::profile::ProfileFieldValue;
 pub use ruma::serde::Raw;
-pub use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, ServerName, uint};
+pub use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId,
+    RoomVersionId, ServerName, UInt, uint,
+};
 
 /// Requests of the client-server API.
 pub mod client {
     pub use ruma::api::client::account::register;
     pub use ruma::api::client::account::whoami;
-    pub use ruma::api::client::alias::{delete_alias, get_alias};
+    pub use ruma::api::client::alias::{create_alias, delete_alias, get_alias};
     pub use ruma::api::client::appservice::request_ping;
     pub use ruma::api::client::context::get_context;
-    pub use ruma::api::client::device::update_device;
-    pub use ruma::api::client::membership::{invite_user, join_room_by_id, kick_user, leave_room};
+    pub use ruma::api::client::device::{delete_device, get_devices, update_device};
+    pub use ruma::api::client::directory::set_room_visibility;
+    pub use ruma::api::client::membership::{
+        ban_user, forget_room, invite_user, join_room_by_id, joined_rooms, kick_user, leave_room, unban_user,
+    };
     pub use ruma::api::client::message::{get_message_events, send_message_event};
-    pub use ruma::api::client::room::create_room;
-    pub use ruma::api::client::state::{get_state_event_for_key, send_state_event};
+    pub use ruma::api::client::profile::set_profile_field;
+    pub use ruma::api::client::room::{Visibility, create_room};
+    pub use ruma::api::client::state::{get_state_event_for_key, get_state_events, send_state_event};
+    pub use ruma::api::client::to_device::send_event_to_device;
 }

@@ -4,12 +4,17 @@
 //! down finds it again instead of making a second one.
 
 use crate::NAMESPACE;
-use crate::ghost::hashed;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::matrix::client::create_room::v3 as create_room;
-use crate::matrix::{OwnedRoomAliasId, OwnedRoomId, Raw};
+use crate::matrix::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, Raw, RoomVersionId};
+use room_engine::ghost::hashed;
 use serde_json::{Value, json};
 use std::time::Duration;
+
+mod apply;
+mod plan;
+pub use apply::{close, fits, profile, sync};
+pub use plan::{Step, plan};
 
 /// How often and after which pauses an alias's room is looked at that is not yet, or never will be, complete.
 const LOOKS: u32 = 10;
@@ -17,8 +22,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Type of the state event that says which MIMI room a portal belongs to.
 const ROOM: &str = room_engine::carrier::ROOM;
-/// Type of submissions.
-const MESSAGE: &str = room_engine::carrier::MESSAGE;
 
 /// A portal to be made.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,10 @@ pub struct Portal<'a> {
     pub name: Option<&'a str>,
     /// Content of its `org.causeway.room`.
     pub info: &'a Value,
+    /// Room version; none for the homeserver's default.
+    pub room_version: Option<&'a str>,
+    /// The room whose place it takes.
+    pub predecessor: Option<&'a str>,
 }
 
 /// Local part of the alias of a room's portal.
@@ -39,6 +46,20 @@ pub fn alias_localpart(room: &str) -> String {
 /// The alias of a room's portal on a homeserver.
 pub fn alias(room: &str, server_name: &str) -> String {
     format!("#{}:{server_name}", alias_localpart(room))
+}
+
+/// Takes the alias of a room's portal away from these rooms.
+pub async fn release_alias(
+    homeserver: &Homeserver,
+    room: &str,
+    from: &[&str],
+) -> Result<(), HomeserverError> {
+    let alias = OwnedRoomAliasId::try_from(alias(room, homeserver.server_name()))
+        .map_err(|e| HomeserverError::Setup(format!("portal alias: {e}")))?;
+    match homeserver.resolve(&alias).await? {
+        Some(found) if from.contains(&found.as_str()) => homeserver.delete_alias(&alias).await,
+        _ => Ok(()),
+    }
 }
 
 /// Makes the portal, or finds the one that was made before.
@@ -62,6 +83,28 @@ pub async fn ensure(homeserver: &Homeserver, portal: Portal<'_>) -> Result<Owned
         },
         Err(error) => Err(error),
     }
+}
+
+/// Makes a conversation of the bot's with a user, or finds the one that was made before, by its alias.
+pub async fn ensure_conversation(
+    homeserver: &Homeserver,
+    user: &str,
+) -> Result<OwnedRoomId, HomeserverError> {
+    let localpart = format!("{NAMESPACE}d_{}", hashed(user.as_bytes()));
+    let alias = OwnedRoomAliasId::try_from(format!("#{localpart}:{}", homeserver.server_name()))
+        .map_err(|e| HomeserverError::Setup(format!("alias of a conversation: {e}")))?;
+    if let Some(found) = homeserver.resolve(&alias).await? {
+        homeserver.invite(found.as_str(), user).await?;
+        return Ok(found);
+    }
+    let mut request = create_room::Request::new();
+    request.room_alias_name = Some(localpart);
+    request.preset = Some(create_room::RoomPreset::TrustedPrivateChat);
+    request.is_direct = true;
+    request.invite = vec![
+        OwnedUserId::try_from(user).map_err(|e| HomeserverError::Setup(format!("user id {user:?}: {e}")))?,
+    ];
+    homeserver.create_room(request).await
 }
 
 /// Takes a room over that the alias leads to. The homeserver sets the alias first and the rest event by event, so
@@ -101,7 +144,16 @@ fn request(portal: Portal<'_>) -> Result<create_room::Request, HomeserverError> 
     request.name = portal.name.map(ToOwned::to_owned);
     request.preset = Some(create_room::RoomPreset::PrivateChat);
     // A provider's users are this homeserver's: nobody else has any business here.
-    request.creation_content = Some(raw(&json!({"m.federate": false}))?);
+    let mut creation = json!({"m.federate": false});
+    if let (Some(predecessor), Some(content)) = (portal.predecessor, creation.as_object_mut()) {
+        content.insert("predecessor".to_owned(), json!({ "room_id": predecessor }));
+    }
+    request.creation_content = Some(raw(&creation)?);
+    request.room_version = portal
+        .room_version
+        .map(RoomVersionId::try_from)
+        .transpose()
+        .map_err(|e| HomeserverError::Setup(format!("room version: {e}")))?;
     request.power_level_content_override = Some(raw(&power_levels())?);
     request.initial_state = vec![
         raw(&json!({"type": ROOM, "state_key": "", "content": portal.info}))?,
@@ -112,20 +164,14 @@ fn request(portal: Portal<'_>) -> Result<create_room::Request, HomeserverError> 
     Ok(request)
 }
 
-/// The bot, who made the room, is above everybody (by level 100 up to room version 11, as creator from 12 on; naming
-/// it here would be an error in 12). Users may submit messages and nothing else: what an ordinary client would write
-/// in the clear reaches nobody in the MIMI room, so it is not taken.
+/// As long as nothing is known about roles: users may submit messages and nothing else.
 fn power_levels() -> Value {
-    json!({
-        "users_default": 0,
-        "events_default": 100,
-        "state_default": 100,
-        "invite": 100,
-        "kick": 100,
-        "ban": 100,
-        "redact": 100,
-        "events": { MESSAGE: 0 },
-    })
+    let mut levels = plan::base_levels(0, &serde_json::Map::new(), [100; 3], [100, 100, 100, 0]);
+    // Who is named depends on the room version; the homeserver knows.
+    if let Some(levels) = levels.as_object_mut() {
+        levels.remove("users");
+    }
+    levels
 }
 
 fn raw<T>(value: &Value) -> Result<Raw<T>, HomeserverError> {

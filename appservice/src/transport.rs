@@ -3,9 +3,12 @@
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::portal::{self, Portal};
 use async_trait::async_trait;
+use mimi_wire::MimiUri;
 use room_engine::outbox::{Delivery, OutboxBody, OutboxEntry, Transport};
+use room_engine::{PortalWanted, ghost};
 use serde_json::Value;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The journal of portals: which homeserver room belongs to which MIMI room.
 #[async_trait]
@@ -14,6 +17,32 @@ pub trait Portals: Send + Sync + 'static {
     async fn portal_of(&self, room: &str) -> Result<Option<String>, String>;
     /// Records the portal of a room, durably. The same again is fine.
     async fn portal_created(&self, request_id: &str, room: &str, portal: &str) -> Result<(), String>;
+    /// What a room's portal has to show; `None` where it has none.
+    async fn wanted(&self, _room: &str) -> Result<Option<PortalWanted>, String> {
+        Ok(None)
+    }
+    /// Records that another room took the place of the portal, durably. The same again is fine.
+    async fn portal_moved(
+        &self,
+        _request_id: &str,
+        _room: &str,
+        _old: &str,
+        _new: &str,
+    ) -> Result<(), String> {
+        Ok(())
+    }
+    /// The conversation that a user has with the bot.
+    async fn conversation(&self, _user: &str) -> Result<Option<String>, String> {
+        Ok(None)
+    }
+    /// Records a conversation that the bot made, durably. The same again is fine.
+    async fn conversation_made(&self, _request_id: &str, _user: &str, _room_id: &str) -> Result<(), String> {
+        Ok(())
+    }
+    /// Records that a portal was given up, durably. The same again is fine.
+    async fn portal_closed(&self, _request_id: &str, _room: &str, _portal: &str) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The way to the homeserver.
@@ -21,12 +50,27 @@ pub trait Portals: Send + Sync + 'static {
 pub struct HomeserverTransport {
     homeserver: Homeserver,
     portals: Arc<dyn Portals>,
+    room_version: Option<String>,
+    /// The newest revision that each portal was brought to: many entries are one piece of work.
+    synced: Arc<Mutex<HashMap<String, u64>>>,
 }
 
 impl HomeserverTransport {
     /// Over this client, with this journal.
     pub fn new(homeserver: Homeserver, portals: Arc<dyn Portals>) -> Self {
-        Self { homeserver, portals }
+        Self {
+            homeserver,
+            portals,
+            room_version: None,
+            synced: Arc::default(),
+        }
+    }
+
+    /// New portals are of this room version instead of the homeserver's default.
+    #[must_use]
+    pub fn with_room_version(mut self, room_version: Option<String>) -> Self {
+        self.room_version = room_version;
+        self
     }
 
     async fn create(
@@ -49,6 +93,8 @@ impl HomeserverTransport {
                     room: &entry.room,
                     name,
                     info,
+                    room_version: self.room_version.as_deref(),
+                    predecessor: None,
                 },
             )
             .await?
@@ -84,6 +130,105 @@ impl HomeserverTransport {
         found.ok_or_else(|| Failure::Journal("the room has no portal yet".to_owned()))
     }
 
+    /// Brings a portal to what the room is now.
+    async fn sync(&self, room: &str, revision: u64) -> Result<(), Failure> {
+        let done = |at: u64| {
+            let synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+            synced.get(room).is_some_and(|known| *known >= at)
+        };
+        if done(revision) {
+            return Ok(());
+        }
+        let Some(wanted) = self.portals.wanted(room).await.map_err(Failure::Journal)? else {
+            return Ok(());
+        };
+        let steps = portal::sync(&self.homeserver, &wanted).await?;
+        tracing::info!(
+            room,
+            portal = wanted.portal,
+            revision = wanted.revision,
+            steps,
+            "portal is up to date"
+        );
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        synced.insert(room.to_owned(), wanted.revision);
+        Ok(())
+    }
+
+    /// The bot's conversation with a user; made where there is none.
+    async fn conversation(&self, entry: &OutboxEntry, user: &str) -> Result<String, Failure> {
+        let known = self.portals.conversation(user).await.map_err(Failure::Journal)?;
+        if let Some(room) = known {
+            return Ok(room);
+        }
+        let room: String = portal::ensure_conversation(&self.homeserver, user).await?.into();
+        let recorded = self
+            .portals
+            .conversation_made(&entry.request_id, user, &room)
+            .await;
+        recorded.map_err(Failure::Journal)?;
+        Ok(room)
+    }
+
+    /// Follows the portal to the room that took its place, where the bot can do its work there; otherwise puts a room of
+    /// our own in its place and says so in the old one.
+    async fn follow(&self, entry: &OutboxEntry, old: &str, new: &str) -> Result<(), Failure> {
+        let Some(wanted) = self.portals.wanted(&entry.room).await.map_err(Failure::Journal)? else {
+            return Ok(());
+        };
+        if wanted.portal != old {
+            return Ok(());
+        }
+        let new = if portal::fits(&self.homeserver, new).await? {
+            new.to_owned()
+        } else {
+            // The alias leads to the old room or, moved there by the upgrade, to the one that doesn't fit. If it leads
+            // anywhere else, that is the room we made before we could write it down.
+            portal::release_alias(&self.homeserver, &entry.room, &[old, new]).await?;
+            let made = portal::ensure(
+                &self.homeserver,
+                Portal {
+                    room: &entry.room,
+                    name: wanted.name.as_deref(),
+                    info: &wanted.info,
+                    room_version: self.room_version.as_deref(),
+                    predecessor: Some(old),
+                },
+            )
+            .await?;
+            let text = format!(
+                "This room was replaced by one in which I can't do my work (I am not in it, or not above its members). \
+                 The conversation goes on in {made}, to which all participants are invited."
+            );
+            let content = serde_json::json!({"msgtype": "m.notice", "body": text});
+            let txn_id = format!("follow-{}", entry.seq);
+            // The old room may be closed to us by now; the new one stands all the same.
+            let told = self
+                .homeserver
+                .send(old, "m.room.message", &txn_id, &content, None)
+                .await;
+            if let Err(error) = told.map(drop)
+                && error.is_transient()
+            {
+                return Err(error.into());
+            }
+            made.into()
+        };
+        let moved = self
+            .portals
+            .portal_moved(&entry.request_id, &entry.room, old, &new)
+            .await;
+        moved.map_err(Failure::Journal)?;
+        tracing::info!(
+            request_id = entry.request_id,
+            room = entry.room,
+            old,
+            new,
+            "portal follows"
+        );
+        Ok(())
+    }
+
     async fn attempt(&self, entry: &OutboxEntry) -> Result<(), Failure> {
         match &entry.body {
             OutboxBody::PortalCreate { name, invite, info } => {
@@ -101,9 +246,13 @@ impl HomeserverTransport {
                 txn_id,
                 event_type,
                 content,
+                at,
             } => {
                 let portal = self.portal(entry).await?;
-                let event_id = self.homeserver.send(&portal, event_type, txn_id, content).await?;
+                let event_id = self
+                    .homeserver
+                    .send(&portal, event_type, txn_id, content, *at)
+                    .await?;
                 tracing::info!(
                     request_id = entry.request_id,
                     room = entry.room,
@@ -136,6 +285,65 @@ impl HomeserverTransport {
             OutboxBody::JoinAsBot { room_id } => {
                 self.homeserver.join(room_id).await?;
                 tracing::info!(request_id = entry.request_id, room_id, "the bot joined");
+            }
+            OutboxBody::PortalSync { room, revision } => self.sync(room, *revision).await?,
+            OutboxBody::PortalFollow { old, new } => self.follow(entry, old, new).await?,
+            OutboxBody::PortalClose { portal } => {
+                portal::close(&self.homeserver, &entry.room, portal).await?;
+                let closed = self
+                    .portals
+                    .portal_closed(&entry.request_id, &entry.room, portal)
+                    .await;
+                closed.map_err(Failure::Journal)?;
+                tracing::info!(
+                    request_id = entry.request_id,
+                    room = entry.room,
+                    portal,
+                    "portal given up"
+                );
+            }
+            OutboxBody::BotSend {
+                room_id,
+                txn_id,
+                event_type,
+                content,
+            } => {
+                self.homeserver
+                    .send(room_id, event_type, txn_id, content, None)
+                    .await?;
+            }
+            OutboxBody::BotTell {
+                user,
+                txn_id,
+                content,
+            } => {
+                let room = self.conversation(entry, user).await?;
+                self.homeserver
+                    .send(&room, "m.room.message", txn_id, content, None)
+                    .await?;
+            }
+            OutboxBody::GhostLeave {
+                room_id,
+                user,
+                reason,
+            } => {
+                let uri = MimiUri::parse(user).map_err(|e| HomeserverError::Setup(format!("{user}: {e}")))?;
+                let mxid = ghost::user_id(&uri, self.homeserver.server_name());
+                self.homeserver
+                    .ensure_ghost(&mxid, &portal::profile(&uri))
+                    .await?;
+                self.homeserver.leave_as(room_id, &mxid, Some(reason)).await?;
+            }
+            OutboxBody::ToDevice {
+                user,
+                device,
+                txn_id,
+                event_type,
+                content,
+            } => {
+                self.homeserver
+                    .send_to_device(user, device.as_deref(), event_type, txn_id, content)
+                    .await?;
             }
             OutboxBody::Notify | OutboxBody::Submit { .. } | OutboxBody::Consent { .. } => {
                 return Err(Failure::NotOurs);

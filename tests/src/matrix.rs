@@ -54,6 +54,24 @@ impl User {
         user.signed_in(&answer)
     }
 
+    /// Signs in.
+    pub async fn login(url: &str, localpart: &str, password: &str) -> Result<Self> {
+        let mut user = Self {
+            http: http()?,
+            url: url.to_owned(),
+            token: String::new(),
+            id: String::new(),
+        };
+        let body = json!({
+            "type": "m.login.password", "password": password,
+            "identifier": {"type": "m.id.user", "user": localpart},
+        });
+        let answer = user
+            .call(Method::POST, "/_matrix/client/v3/login", Some(body))
+            .await?;
+        user.signed_in(&answer)
+    }
+
     fn signed_in(&mut self, answer: &Value) -> Result<Self> {
         let field = |name: &str| answer.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
         self.token = field("access_token").context("an access token")?;

@@ -112,6 +112,17 @@ impl Synapse {
         })
     }
 
+    /// Changes the configuration of a homeserver that isn't running.
+    pub fn change(&self, change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Result<()> {
+        let file = self.dir.join("homeserver.yaml");
+        let doing = "changing the homeserver's configuration";
+        let text = std::fs::read_to_string(&file).context(doing)?;
+        let mut config: serde_json::Map<String, Value> = serde_json::from_str(&text).context(doing)?;
+        change(&mut config);
+        let text = serde_json::to_string_pretty(&config).context(doing)?;
+        std::fs::write(&file, text).context(doing)
+    }
+
     /// Starts it and waits until it answers.
     pub async fn start(&mut self) -> Result<()> {
         let python = python().context("looking for the homeserver's environment (.venv)")?;

@@ -58,7 +58,10 @@ impl Watch {
         let homeserver = &self.0.homeserver;
         let content = json!({"nonce": nonce});
         let room = self.heartbeat_room().await?;
-        match homeserver.send(room.as_str(), HEARTBEAT, nonce, &content).await {
+        match homeserver
+            .send(room.as_str(), HEARTBEAT, nonce, &content, None)
+            .await
+        {
             Ok(_) => Ok(()),
             // The room is of no use any more (left, or from before a restored backup): the next one is made anew.
             Err(error) if matches!(error.status(), Some(403 | 404)) => {

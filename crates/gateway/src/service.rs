@@ -72,6 +72,11 @@ pub fn engine_config(config: &Config) -> EngineConfig {
         homeserver: config.homeserver.as_ref().map(|h| HomeserverInfo {
             server_name: h.server_name.clone(),
             bot: appservice::bot_user_id(&h.server_name),
+            admins: config
+                .appservice
+                .as_ref()
+                .map(|a| a.admins.clone())
+                .unwrap_or_default(),
         }),
         limits: Limits::default(),
         users: config.users.policies(),
@@ -224,10 +229,9 @@ impl Service {
         let (stop_background, stop) = stop_pair();
         let peers: Arc<dyn Transport> = Arc::new(MimiTransport::new(client, engine.clone()));
         let to_homeserver = beside.as_ref().map(|b| -> Arc<dyn Transport> {
-            Arc::new(HomeserverTransport::new(
-                b.homeserver.clone(),
-                Arc::new(engine.clone()),
-            ))
+            let transport = HomeserverTransport::new(b.homeserver.clone(), Arc::new(engine.clone()));
+            let version = config.appservice.as_ref().and_then(|a| a.room_version.clone());
+            Arc::new(transport.with_room_version(version))
         });
         let senders = Senders::new(engine.clone(), peers, to_homeserver, SenderSettings::default());
         let mut background = vec![tokio::spawn(senders.run(stop.clone()))];

@@ -7,6 +7,7 @@ mod output;
 mod people;
 mod rooms;
 mod secret;
+mod wishes;
 
 pub use error::CliError;
 
@@ -70,6 +71,19 @@ enum Command {
     Send(rooms::SendArgs),
     Read(rooms::ReadArgs),
     Sync(rooms::SyncArgs),
+    /// List what was asked for on the Matrix side and waits for you.
+    Wishes,
+    Wake(wishes::WakeArgs),
+    Fulfil(wishes::FulfilArgs),
+    Decline(wishes::DeclineArgs),
+    /// Give a user another role.
+    Role(rooms::RoleArgs),
+    /// Ban users from a room: they lose all their devices and can't come back.
+    Ban(rooms::UsersArgs),
+    /// Change a room's name.
+    Rename(rooms::TextArgs),
+    /// Change a room's subject.
+    Topic(rooms::TextArgs),
     Chat(chat::ChatArgs),
     Consent(people::ConsentArgs),
     Profile(people::ProfileArgs),
@@ -106,6 +120,14 @@ pub async fn run(args: ClientArgs) -> Result<(), CliError> {
         Command::Send(args) => rooms::send(&mut place.client()?, &args, out).await,
         Command::Read(args) => rooms::read(&place, &args, out).await,
         Command::Sync(args) => rooms::sync(&mut place.client()?, &args, out).await,
+        Command::Wishes => wishes::list(&place.client()?, out).await,
+        Command::Wake(args) => wishes::wake(&place.client()?, &args, out).await,
+        Command::Fulfil(args) => wishes::fulfil(&mut place.client()?, &args, out).await,
+        Command::Decline(args) => wishes::decline(&place.client()?, &args, out).await,
+        Command::Role(args) => rooms::role(&mut place.client()?, &args, out).await,
+        Command::Ban(args) => rooms::ban(&mut place.client()?, &args, out).await,
+        Command::Rename(args) => rooms::rename(&mut place.client()?, &args, out).await,
+        Command::Topic(args) => rooms::topic(&mut place.client()?, &args, out).await,
         Command::Chat(args) => chat::chat(&mut place.client()?, &args, out).await,
         Command::Consent(args) => people::consent(&place.client()?, args, out).await,
         Command::Profile(args) => people::profile(&place.client()?, args, out).await,

@@ -3,6 +3,7 @@
 mod change;
 mod login;
 mod send;
+mod wishes;
 
 pub use login::{Credentials, sign_in};
 
@@ -142,6 +143,9 @@ impl<T: Transport> Client<T> {
             tracing::warn!(room = uri, %error, "what was under way could not be finished");
         }
         self.commit_others(uri, &mut news).await?;
+        if let Err(error) = self.show_card(uri).await {
+            tracing::warn!(room = uri, %error, "the room's card is not handed in yet");
+        }
         for id in self.engine.outgoing(uri)? {
             if self.engine.room(uri)?.membership != Membership::Member {
                 break;

@@ -20,7 +20,7 @@ pub use audit::Secret;
 pub use change::{Outcome, user_of};
 pub use message::Sent;
 
-use crate::api::{ProviderInfo, RoomSummary, Session};
+use crate::api::{ProviderInfo, RoomCard, RoomSummary, Session};
 use crate::error::ClientError;
 use crate::mls::Provider;
 use crate::state::{Account, Entry, Membership, Room, State};
@@ -164,6 +164,7 @@ impl Engine {
                     departing: std::collections::BTreeSet::new(),
                     intent: None,
                     pending: None,
+                    card_epoch: None,
                     group_info_key: None,
                     own_handshakes: Vec::new(),
                     outgoing: Vec::new(),
@@ -225,6 +226,31 @@ impl Engine {
             return Ok(Roster::default());
         };
         dictionary::roster(&group)
+    }
+
+    /// What the own provider can't read of a room whose hub is elsewhere, where that has changed since the last time
+    /// ([`Engine::card_shown`]).
+    pub fn card(&self, uri: &str) -> Result<Option<RoomCard>, ClientError> {
+        let room = self.room(uri)?;
+        let own = self.account()?.provider.provider == room.hub;
+        if own || room.membership != Membership::Member {
+            return Ok(None);
+        }
+        let Some(group) = self
+            .group(uri)?
+            .filter(|group| Some(group.epoch().as_u64()) != room.card_epoch)
+        else {
+            return Ok(None);
+        };
+        dictionary::card(&group).map(Some)
+    }
+
+    /// The provider has the card of this epoch.
+    pub fn card_shown(&mut self, uri: &str, epoch: u64) -> Result<(), ClientError> {
+        self.saving(|engine| {
+            engine.room_mut(uri)?.card_epoch = Some(epoch);
+            Ok(())
+        })
     }
 }
 

@@ -95,6 +95,23 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the same thing would fail in the same way again.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Transport(error) => error.code().is_some() && error.retry_after().is_none(),
+            Self::Malformed { .. }
+            | Self::UnknownRoom(_)
+            | Self::NotMember { .. }
+            | Self::BadUser(_)
+            | Self::AlreadyParticipant(_)
+            | Self::NotParticipant(_)
+            | Self::BadIdentity(_)
+            | Self::NoKeyPackages { .. }
+            | Self::Refused(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn mls<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |e| Self::Mls {
             what,

@@ -81,6 +81,9 @@ pub struct Room {
     pub intent: Option<Intent>,
     /// The request under way, saved before it was sent, kept until its outcome is known.
     pub pending: Option<Pending>,
+    /// The newest epoch whose card the provider has.
+    #[serde(default)]
+    pub card_epoch: Option<u64>,
     /// Reply key of a GroupInfo request.
     pub group_info_key: Option<GroupInfoKey>,
     /// Hashes of our own handshakes that were accepted, newest last, to know them again in the feed.
@@ -152,6 +155,18 @@ pub enum Intent {
     Remove {
         /// User URIs.
         users: Vec<String>,
+    },
+    /// Users to be given other roles; who is banned loses all clients.
+    Roles {
+        /// User URIs with role indices.
+        changes: Vec<(String, u32)>,
+    },
+    /// The room's name or subject to be changed.
+    Describe {
+        /// The new name.
+        name: Option<String>,
+        /// The new subject.
+        topic: Option<String>,
     },
     /// Proposals of others to be committed.
     Commit,

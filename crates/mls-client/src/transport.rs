@@ -10,8 +10,8 @@ pub use retry::{Backoff, with_retry};
 use crate::api::{
     ApiError, ApiErrorCode, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery,
     HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, ProviderInfo,
-    RoomSummary, SearchAnswer, SearchRequest, Settings, SubmissionStatus, SubmitMessage, UpdateRequest,
-    UploadKeyPackages,
+    RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings, SubmissionStatus, SubmitMessage,
+    UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -109,4 +109,20 @@ pub trait Transport: Send + Sync {
     async fn put_blob(&self, octets: &[u8]) -> Result<BlobRef, TransportError>;
     /// `GET /blobs/{sha256}`.
     async fn get_blob(&self, sha256: &str) -> Result<Vec<u8>, TransportError>;
+    /// `PUT /rooms/{room}/card`. A provider without portals has no use for one.
+    async fn put_card(&self, _room: &str, _card: &RoomCard) -> Result<(), TransportError> {
+        Ok(())
+    }
+    /// `PUT /wake`.
+    async fn set_wake(&self, _wake: &SetWake) -> Result<(), TransportError> {
+        Ok(())
+    }
+    /// `GET /wishes`.
+    async fn wishes(&self) -> Result<Vec<Wish>, TransportError> {
+        Ok(Vec::new())
+    }
+    /// `POST /wishes/{id}`.
+    async fn settle_wish(&self, _id: &str, _outcome: &WishOutcome) -> Result<(), TransportError> {
+        Ok(())
+    }
 }

@@ -26,6 +26,9 @@ pub const STATUS: &str = "org.causeway.status";
 /// Portal only: a nonce repeated by a device that signs in.
 pub const LOGIN: &str = "org.causeway.login";
 
+/// To-device only: there is something in a room's feed.
+pub const WAKE: &str = "org.causeway.wake";
+
 /// The types that a graph's power levels pin to node level from its first event on.
 pub const PINNED: [&str; 4] = [HANDSHAKE, MESSAGE, ROOM, PARTICIPANT];
 
@@ -333,6 +336,18 @@ pub struct PortalSubmission {
     pub id: String,
     /// The MLSMessage, base64url without padding.
     pub message: String,
+}
+
+/// Content of [`WAKE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Wake {
+    /// The room's URI.
+    pub room: String,
+    /// The position in the feed.
+    pub pos: Decimal,
+    /// The MLSMessage with the Welcome, where it is one and fits; its ratchet tree is in the feed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub welcome: Option<Octets>,
 }
 
 /// Content of [`LOGIN`].

@@ -9,9 +9,11 @@ use zeroize::Zeroizing;
 
 use crate::carrier::SubmissionState;
 use crate::consent::{RequiredOf, Sent};
+use crate::room::PortalRequest;
 use crate::search::ProfileField;
 use crate::user::ConsentAnswer;
-use crate::views::{ConsentBook, Device, KeyPackageStock, RoomView, Session, UserSettings};
+use crate::views::{ConsentBook, Device, KeyPackageStock, RoomCard, RoomView, Session, UserSettings};
+use crate::wish::{Wish, WishOutcome};
 
 /// What a request brings along besides itself.
 #[derive(Clone, Debug, Default)]
@@ -119,6 +121,34 @@ pub(crate) enum RoomCommand {
     PortalCreated {
         portal: String,
     },
+    /// The portal follows to a room that took its place.
+    PortalMoved {
+        old: String,
+        new: String,
+    },
+    /// Everybody is out of the portal that was to be given up.
+    PortalClosed {
+        portal: String,
+    },
+    /// A member's card of a room whose hub is elsewhere.
+    Card {
+        who: ClientActor,
+        card: RoomCard,
+    },
+    /// A submission in the portal that could not even be judged: its sender is told.
+    RefuseSubmission {
+        user: MimiUri,
+        id: String,
+        refusal: SubmissionState,
+        entry: InboxKey,
+    },
+    PortalRequest(PortalRequest),
+    /// Look at the portal and put it right.
+    SyncPortal {
+        why: Option<String>,
+    },
+    Unbridge,
+    Bridge,
 }
 
 /// A KeyPackage that was handed out for a room through its hub.
@@ -192,6 +222,26 @@ pub(crate) enum UserCommand {
         consent_required_of: Option<RequiredOf>,
         profile: Vec<ProfileField>,
     },
+    /// Something was asked for on the Matrix side that one of the user's clients has to do. `answer` says so there.
+    AddWish {
+        wish: Box<Wish>,
+        answer: Box<crate::outbox::OutboxBody>,
+        /// The queue that the answer goes into: the Matrix room.
+        lane: String,
+        entry: InboxKey,
+        request_id: String,
+    },
+    /// A client wants to be woken over the homeserver, or no more.
+    SetWake {
+        client: MimiUri,
+        device: Option<String>,
+    },
+    /// A client did what was wished for, or declined.
+    SettleWish {
+        id: String,
+        outcome: WishOutcome,
+        request_id: String,
+    },
 }
 
 /// A command about what comes from the homeserver.
@@ -212,6 +262,19 @@ pub(crate) enum HomeserverCommand {
     JoinInvited {
         entry: InboxKey,
         room_id: String,
+        /// Whose conversation with the bot it is, where it is one.
+        direct: Option<String>,
+    },
+    /// The bot made a conversation with a user.
+    Conversation {
+        room_id: String,
+        user: String,
+    },
+    /// The bot answers, or somebody acts, in a room that is no portal.
+    Act {
+        entry: InboxKey,
+        room_id: String,
+        body: crate::outbox::OutboxBody,
     },
 }
 

@@ -16,12 +16,15 @@ use crate::owner::{Owner, UriKey};
 use crate::records::{OutboxRecord, outbox_key};
 use crate::refusal::Refusal;
 use crate::views::UserNotice;
+use crate::wake::Wakes;
 use crate::worker::{Workers, finish};
 
+mod bot;
 mod feed;
 mod housekeeping;
 mod inbox;
 mod people;
+mod portal;
 mod reads;
 mod rooms;
 mod settle;
@@ -29,6 +32,7 @@ mod users;
 
 pub use housekeeping::Swept;
 pub use people::UserPolicies;
+pub(crate) use portal::concerns_portals;
 pub use settle::UpdateFate;
 
 /// What the engine must know about its surroundings.
@@ -53,6 +57,8 @@ pub struct HomeserverInfo {
     pub server_name: String,
     /// The bot's user id, `@_mimi:a.example`.
     pub bot: String,
+    /// Matrix users who may tell the bot to administer.
+    pub admins: Vec<String>,
 }
 
 /// Bounds on what others may make us do.
@@ -94,6 +100,14 @@ pub enum EngineError {
     Store(#[from] StoreError),
 }
 
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 /// What every worker can reach.
 pub(crate) struct Env {
     pub(crate) config: EngineConfig,
@@ -106,6 +120,7 @@ pub(crate) struct Env {
     inbox: Notify,
     notices: broadcast::Sender<UserNotice>,
     users: Mutex<HashMap<UriKey, watch::Sender<u64>>>,
+    pub(crate) wakes: Wakes,
 }
 
 impl Env {
@@ -230,6 +245,7 @@ impl Engine {
         // A store that can't be read should fail here and not at the first request.
         store.get(Space::Cursor, b"probe").await?;
         migrate(store.as_ref()).await?;
+        let wakes = Wakes::load(store.as_ref()).await?;
         let env = Arc::new(Env {
             config,
             keys,
@@ -241,6 +257,7 @@ impl Engine {
             inbox: Notify::new(),
             notices: broadcast::channel(1024).0,
             users: Mutex::default(),
+            wakes,
         });
         let engine = Self {
             env,
@@ -326,24 +343,6 @@ impl Engine {
         self.workers
             .execute(&self.env, Owner::Homeserver, ctx, Command::Homeserver(command))
             .await
-    }
-
-    /// The homeserver made the room's portal.
-    pub async fn portal_created(
-        &self,
-        ctx: RequestContext,
-        room: &MimiUri,
-        portal: &str,
-    ) -> Result<(), Refusal> {
-        self.room_command(
-            ctx,
-            room,
-            RoomCommand::PortalCreated {
-                portal: portal.to_owned(),
-            },
-        )
-        .await
-        .map(drop)
     }
 
     /// Destinations that get their first entry while nobody sends to them.

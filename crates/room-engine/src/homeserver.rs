@@ -181,27 +181,26 @@ impl HomeserverState {
                 self.set_aside(env, &mut decision, why.as_slice())?;
                 Ok(decision)
             }
-            HomeserverCommand::JoinInvited { entry, room_id } => {
-                let mut decision = Decision::reply(Reply::Done);
-                decision.delete(Space::HsInbox, entry.0.to_be_bytes().to_vec());
-                // Rooms of the homeserver that are no portals have queues of their own; positions come from the
-                // inbox, which only grows.
-                Env::queue(
-                    &mut decision,
-                    &OutboxRecord {
-                        destination: Destination::Homeserver,
-                        seq: entry.0,
-                        request_id: ctx.request_id.clone(),
-                        queued_at: env.clock.now_ms(),
-                        octets: None,
-                        body: OutboxBody::JoinAsBot {
-                            room_id: room_id.clone(),
-                        },
-                        room: room_id.clone(),
-                    },
-                )?;
+            HomeserverCommand::JoinInvited {
+                entry,
+                room_id,
+                direct,
+            } => {
+                let body = OutboxBody::JoinAsBot {
+                    room_id: room_id.clone(),
+                };
+                let mut decision = act(env, ctx, *entry, room_id, body)?;
+                if let Some(user) = direct {
+                    decision.put(Space::BotRoom, room_id.as_bytes().to_vec(), user)?;
+                }
                 Ok(decision)
             }
+            HomeserverCommand::Conversation { room_id, user } => {
+                let mut decision = Decision::reply(Reply::Done);
+                decision.put(Space::BotRoom, room_id.as_bytes().to_vec(), user)?;
+                Ok(decision)
+            }
+            HomeserverCommand::Act { entry, room_id, body } => act(env, ctx, *entry, room_id, body.clone()),
         }
     }
 
@@ -295,6 +294,32 @@ impl HomeserverState {
     }
 }
 
+/// Consumes an inbox entry and queues what follows from it. Rooms of the homeserver that are no portals have queues of
+/// their own; positions come from the inbox, which only grows.
+fn act(
+    env: &Env,
+    ctx: &RequestContext,
+    entry: InboxKey,
+    room_id: &str,
+    body: OutboxBody,
+) -> Result<Decision, Refusal> {
+    let mut decision = Decision::reply(Reply::Done);
+    decision.delete(Space::HsInbox, entry.0.to_be_bytes().to_vec());
+    Env::queue(
+        &mut decision,
+        &OutboxRecord {
+            destination: Destination::Homeserver,
+            seq: entry.0,
+            request_id: ctx.request_id.clone(),
+            queued_at: env.clock.now_ms(),
+            octets: None,
+            body,
+            room: room_id.to_owned(),
+        },
+    )?;
+    Ok(decision)
+}
+
 /// Where the next inbox position is kept (space `Cursor`).
 const INBOX_NEXT: &[u8] = b"homeserver-inbox-next";
 /// Where the next place for a set-aside event is kept (space `Cursor`).
@@ -311,11 +336,10 @@ impl Env {
         }
         match event.event_type.as_str() {
             carrier::MESSAGE | carrier::LOGIN => event.state_key.is_none(),
-            "m.room.member" => {
-                event.state_key.as_deref() == Some(homeserver.bot.as_str())
-                    && event.content.get("membership").and_then(|m| m.as_str()) == Some("invite")
+            "m.room.member" if event.state_key.as_deref() == Some(homeserver.bot.as_str()) => {
+                event.content.get("membership").and_then(|m| m.as_str()) == Some("invite")
             }
-            _ => false,
+            _ => crate::engine::concerns_portals(event),
         }
     }
 

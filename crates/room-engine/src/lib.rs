@@ -3,12 +3,14 @@
 //! Every piece of state has an owner (a room, a user, the homeserver's inbox, a destination) with one worker, its only writer. A command becomes a decision, the decision becomes records, events and outbox entries, and
 //! all of them land in one atomic, synced batch before anybody is told. Faces translate and call [`Engine`]; what leaves goes through the [outbox].
 
+pub mod bot;
 pub mod carrier;
 mod clock;
 mod command;
 mod consent;
 mod decision;
 mod engine;
+pub mod ghost;
 mod homeserver;
 mod migrate;
 pub mod outbox;
@@ -19,6 +21,8 @@ mod room;
 mod search;
 mod user;
 mod views;
+pub mod wake;
+pub mod wish;
 mod worker;
 
 pub use clock::{Clock, SystemClock};
@@ -30,6 +34,7 @@ pub use engine::{
 };
 pub use homeserver::{InboundEvent, InboundTransaction, SetAside, Taken};
 pub use refusal::Refusal;
+pub use room::{PortalAct, Thresholds};
 pub use search::{
     FIELD_VALUE, OIDC_CLAIMS, PROFILE_FIELDS, ProfileField, SearchMode, SearchPolicy, Searchable,
     VCARD_PROPERTIES, Vocabulary,
@@ -37,5 +42,6 @@ pub use search::{
 pub use user::ConsentAnswer;
 pub use views::{
     AccountView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage, KeyPackageStock, Notice,
-    QueueView, RoomLag, RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
+    PortalMember, PortalWanted, QueueView, RoomCard, RoomLag, RoomView, Session, SignIn, UserNotice,
+    UserRoom, UserSettings,
 };

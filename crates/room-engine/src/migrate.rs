@@ -13,6 +13,7 @@ use crate::records::{
     GraphHead, GraphRecord, LogRecord, ParticipantRecord, PortalState, ROOM_VERSION, RoomHead, RoomRecord,
     SnapshotPlace, device_key, device_session_key, parse, participant_key, read,
 };
+use crate::room::RoomFace;
 use crate::user::SessionRecord;
 use mimi_wire::uri::MimiUri;
 
@@ -140,6 +141,7 @@ fn split_room(key: &[u8], value: &[u8], batch: &mut Batch) -> Result<(), StoreEr
         feed_next: old.feed_next,
         outbox_next: old.outbox_next,
         snapshot: old.snapshot,
+        portal_revision: 0,
     };
     put(batch, Space::RoomHead, key, &head)?;
     let room = RoomRecord {
@@ -150,6 +152,7 @@ fn split_room(key: &[u8], value: &[u8], batch: &mut Batch) -> Result<(), StoreEr
         created_at: old.created_at,
         graph: old.graph.founded,
         portal: old.portal,
+        face: RoomFace::default(),
     };
     batch.expect_value(Space::Room, key, value);
     put(batch, Space::Room, key, &room)

@@ -26,6 +26,15 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// Rooms that are served beside each other. Another provider gets one request at a time; a homeserver has work
+    /// of very different lengths, and its rate limits are kept per endpoint.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Self::Provider(_) => 1,
+            Self::Homeserver => 8,
+        }
+    }
+
     /// The destination as part of a record's key.
     pub(crate) fn key(&self) -> [u8; 16] {
         half_sha256(self.to_string().as_bytes())
@@ -110,6 +119,71 @@ pub enum OutboxBody {
         /// Content of the portal's `org.causeway.room` state event.
         info: serde_json::Value,
     },
+    /// Bring a room's portal to what the room is: members, roles, name, topic. What that is, is asked of
+    /// [`Engine::portal_wanted`](crate::Engine::portal_wanted) when the entry is sent, so that many entries are one
+    /// piece of work; a repeat finds nothing left to do.
+    PortalSync {
+        /// The room's URI.
+        room: String,
+        /// The revision that has to be reached.
+        revision: u64,
+    },
+    /// The portal was replaced by another room: follow it there, or put one of our own in its place. The outcome comes
+    /// back as [`Engine::portal_moved`](crate::Engine::portal_moved).
+    PortalFollow {
+        /// Matrix room id.
+        old: String,
+        /// Matrix room id.
+        new: String,
+    },
+    /// Take everybody out of the portal, aliases and ghosts' devices with them, and leave. The outcome comes back as
+    /// [`Engine::portal_closed`](crate::Engine::portal_closed).
+    PortalClose {
+        /// Matrix room id.
+        portal: String,
+    },
+    /// Send an event as the bot into a room that is no portal.
+    BotSend {
+        /// Matrix room id.
+        room_id: String,
+        /// Matrix transaction id: the same for every attempt.
+        txn_id: String,
+        /// Event type.
+        event_type: String,
+        /// Content.
+        content: serde_json::Value,
+    },
+    /// Tell a local user something, in the conversation with the bot; one is made where there is none.
+    BotTell {
+        /// Matrix user id.
+        user: String,
+        /// Matrix transaction id: the same for every attempt.
+        txn_id: String,
+        /// Content of an `m.room.message`.
+        content: serde_json::Value,
+    },
+    /// A ghost declines an invitation or leaves.
+    GhostLeave {
+        /// Matrix room id.
+        room_id: String,
+        /// The ghost's MIMI user.
+        user: String,
+        /// Shown to the room.
+        reason: String,
+    },
+    /// Send an event to the devices of a local user.
+    ToDevice {
+        /// Matrix user id.
+        user: String,
+        /// Matrix device id; none for all of them.
+        device: Option<String>,
+        /// Matrix transaction id: the same for every attempt.
+        txn_id: String,
+        /// Event type.
+        event_type: String,
+        /// Content.
+        content: serde_json::Value,
+    },
     /// Invite a local user to the portal (already there: done).
     PortalInvite {
         /// Matrix user id.
@@ -135,6 +209,9 @@ pub enum OutboxBody {
         event_type: String,
         /// Content.
         content: serde_json::Value,
+        /// The time it shall show, Unix ms; none for that of its sending.
+        #[serde(default)]
+        at: Option<u64>,
     },
     /// Set a state event in the portal as the bot.
     PortalState {
@@ -188,6 +265,13 @@ impl OutboxBody {
             Self::JoinAsBot { .. } => "join_as_bot",
             Self::PortalSend { .. } => "portal_send",
             Self::PortalState { .. } => "portal_state",
+            Self::PortalSync { .. } => "portal_sync",
+            Self::PortalFollow { .. } => "portal_follow",
+            Self::PortalClose { .. } => "portal_close",
+            Self::BotSend { .. } => "bot_send",
+            Self::BotTell { .. } => "bot_tell",
+            Self::GhostLeave { .. } => "ghost_leave",
+            Self::ToDevice { .. } => "to_device",
         }
     }
 }

@@ -13,6 +13,7 @@ use store::{Space, Store, StoreError};
 use crate::carrier::{Octets, Payload, Sha256Hash, SubmissionState};
 use crate::outbox::Destination;
 use crate::owner::{UriKey, half_sha256};
+use crate::room::RoomFace;
 
 /// The version of [`RoomRecord`].
 pub(crate) const ROOM_VERSION: u8 = 2;
@@ -30,6 +31,9 @@ pub(crate) struct RoomRecord {
     pub(crate) created_at: u64,
     pub(crate) graph: GraphRecord,
     pub(crate) portal: PortalState,
+    /// What the portal shows besides participants.
+    #[serde(default)]
+    pub(crate) face: RoomFace,
 }
 
 /// The room's event graph, as it was founded.
@@ -54,6 +58,9 @@ pub(crate) struct RoomHead {
     pub(crate) outbox_next: BTreeMap<String, u64>,
     /// The hub's group.
     pub(crate) snapshot: Option<SnapshotPlace>,
+    /// Changes with everything that the portal shows.
+    #[serde(default)]
+    pub(crate) portal_revision: u64,
 }
 
 /// The end of the room's event graph.
@@ -89,6 +96,9 @@ pub(crate) struct ParticipantRecord {
     /// At a follower: the hub accepted that the user leaves; gone with the next commit.
     #[serde(default)]
     pub(crate) leaving: bool,
+    /// At a follower: the role on a member's card, for the portal to show.
+    #[serde(default)]
+    pub(crate) shown: Option<u32>,
 }
 
 impl ParticipantRecord {
@@ -98,12 +108,27 @@ impl ParticipantRecord {
             role: 0,
             here: false,
             leaving: false,
+            shown: None,
         }
     }
 
     /// Whether there is anything to remember.
     pub(crate) fn is_nothing(&self) -> bool {
-        self.role == 0 && !self.here && !self.leaving
+        self.role == 0 && !self.here && !self.leaving && self.shown.is_none()
+    }
+
+    /// The role to show in the portal, none for somebody who isn't to be seen: at the hub the effective one; at a
+    /// follower that of the card, where for this provider's own users its own records count.
+    pub(crate) fn shown_role(&self, is_hub: bool, own: bool) -> Option<u32> {
+        if is_hub {
+            return (self.role != 0).then_some(self.role);
+        }
+        if own && (!self.here || self.leaving) {
+            return None;
+        }
+        self.shown
+            .or(self.here.then_some(ORDINARY))
+            .filter(|role| *role != 0)
     }
 }
 
@@ -117,7 +142,14 @@ pub(crate) enum PortalState {
     Wanted,
     /// There.
     Linked { room_id: String },
+    /// To be given up: everybody is on the way out.
+    Closing { room_id: String },
+    /// Given up by an operator; it isn't made again by itself.
+    Unbridged,
 }
+
+/// The role of those whose role isn't known: one that takes part.
+const ORDINARY: u32 = 2;
 
 /// Where the group snapshot is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +189,7 @@ pub(crate) enum FeedKind {
     Proposals,
     Message,
     Status { id: String, status: SubmissionState },
+    Wish { wish: Box<crate::wish::Wish> },
 }
 
 /// What of a room's feed a user may read (space `FeedAccess`, key: user, room).

@@ -16,14 +16,22 @@ use crate::refusal::Refusal;
 
 mod claims;
 mod create;
+mod face;
 mod follower;
 mod graph;
 mod message;
 mod order;
 mod portal;
+mod requests;
 mod scribe;
 mod submission;
 mod update;
+
+pub(crate) use create::room_content;
+pub(crate) use face::RoomFace;
+pub use face::Thresholds;
+pub use requests::PortalAct;
+pub(crate) use requests::PortalRequest;
 
 /// What the room's worker keeps in memory.
 pub(crate) struct RoomState {
@@ -125,6 +133,19 @@ impl RoomState {
             RoomCommand::RecordClaim { claimed } => self.record_claim(env, claimed),
             RoomCommand::GroupInfo { actor, request } => self.group_info(env, actor, request),
             RoomCommand::PortalCreated { portal } => self.portal_created(env, ctx, portal),
+            RoomCommand::Card { who, card } => self.card(env, ctx, who, card),
+            RoomCommand::RefuseSubmission {
+                user,
+                id,
+                refusal,
+                entry,
+            } => self.refuse_submission(env, ctx, user, id, refusal, *entry),
+            RoomCommand::PortalRequest(request) => self.portal_request(env, ctx, request).await,
+            RoomCommand::SyncPortal { why } => self.sync_again(env, ctx, why.as_deref()),
+            RoomCommand::PortalMoved { old, new } => self.portal_moved(env, ctx, old, new),
+            RoomCommand::PortalClosed { portal } => self.portal_closed(env, ctx, portal),
+            RoomCommand::Unbridge => self.unbridge(env, ctx),
+            RoomCommand::Bridge => self.bridge(env, ctx),
         }
     }
 

@@ -19,6 +19,7 @@ mod consent;
 mod directory;
 mod settings;
 mod stock;
+mod wishes;
 
 pub use consent::ConsentAnswer;
 pub(crate) use settings::SettingsRecord;
@@ -162,6 +163,19 @@ impl UserState {
                 consent_required_of,
                 profile,
             } => self.set_settings(env, *consent_required_of, profile),
+            UserCommand::AddWish {
+                wish,
+                answer,
+                lane,
+                entry,
+                request_id,
+            } => self.add_wish(env, wish, (lane, answer), *entry, request_id).await,
+            UserCommand::SetWake { client, device } => self.set_wake(client, device.as_deref()),
+            UserCommand::SettleWish {
+                id,
+                outcome,
+                request_id,
+            } => self.settle_wish(env, id, outcome, request_id).await,
         }
     }
 

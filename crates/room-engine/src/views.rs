@@ -35,6 +35,8 @@ pub struct RoomView {
     pub log_entries: u64,
     /// Matrix room id of the portal, where there is one.
     pub portal: Option<String>,
+    /// How the portal stands: `none`, `wanted`, `linked`, `closing`, `unbridged`.
+    pub portal_state: &'static str,
     /// Participants with their roles; at a follower only this provider's own (role unknown: none).
     pub participants: Vec<(MimiUri, Option<u32>)>,
     /// Position after the newest feed entry.
@@ -52,6 +54,57 @@ pub struct UserRoom {
     pub next: u64,
     /// Whether the user still takes part.
     pub joined: bool,
+}
+
+/// What a member's client knows of a room whose hub is elsewhere, for the portal to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomCard {
+    /// The epoch it is of.
+    pub epoch: u64,
+    /// The room's name.
+    pub name: Option<String>,
+    /// Its subject.
+    pub topic: Option<String>,
+    /// The `roles_list` component's data.
+    pub roles: Option<Vec<u8>>,
+    /// Participants with their roles.
+    pub participants: Vec<(MimiUri, u32)>,
+}
+
+/// What a room's portal has to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalWanted {
+    /// The room.
+    pub room: MimiUri,
+    /// Matrix room id of the portal.
+    pub portal: String,
+    /// Changes with everything below.
+    pub revision: u64,
+    /// Name.
+    pub name: Option<String>,
+    /// Topic.
+    pub topic: Option<String>,
+    /// Content of `org.causeway.room`.
+    pub info: serde_json::Value,
+    /// Who is to be seen, by Matrix user id.
+    pub members: std::collections::BTreeMap<String, PortalMember>,
+    /// Levels that actions take.
+    pub thresholds: crate::room::Thresholds,
+    /// Whether it is listed in the homeserver's directory.
+    pub published: bool,
+}
+
+/// One who is to be seen in a portal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalMember {
+    /// The MIMI user.
+    pub user: MimiUri,
+    /// Whether it is a user of another provider, shown as a ghost.
+    pub ghost: bool,
+    /// Whether the room has banned them.
+    pub banned: bool,
+    /// Power level.
+    pub level: i64,
 }
 
 /// A page of a room's feed.
@@ -111,6 +164,11 @@ pub enum FeedItem {
         id: String,
         /// Where it stands.
         state: SubmissionState,
+    },
+    /// Somebody asked in the portal for what only a client of the reader's can do.
+    Wish {
+        /// What.
+        wish: Box<crate::wish::Wish>,
     },
 }
 

@@ -107,6 +107,12 @@ spaces! {
     Participant = 38, "participant";
     /// The sessions of each device.
     DeviceSession = 39, "device_session";
+    /// What users asked for on the Matrix side that only a client of theirs can do: user and id to wish.
+    Wish = 40, "wish";
+    /// Conversations with the bot: Matrix room to the user whose it is.
+    BotRoom = 41, "bot_room";
+    /// How a client wants to be woken: user and client to the Matrix device.
+    Wake = 42, "wake";
     /// Up to which event a portal's timeline has been compared with what the homeserver pushed.
     PortalCheck = 45, "portal_check";
     /// The newest events of the homeserver that could not be acted on, with the reason: a ring of fixed size.

@@ -1,7 +1,7 @@
 //! The appservice crate against a real Synapse. Where a test closes a complaint that operators of bridges have, its
 //! name says which.
 
-use crate::support::{Place, homeserver, homeserver_there};
+use crate::support::{Place, homeserver_there, homeserver_with};
 use appservice::events::RoomEvent;
 use appservice::homeserver::Membership;
 use appservice::portal::{self, Portal};
@@ -74,24 +74,29 @@ impl Portals for Journal {
 }
 
 /// A homeserver, and this crate beside it.
-struct Beside {
-    synapse: Synapse,
+pub(crate) struct Beside {
+    pub(crate) synapse: Synapse,
     address: SocketAddr,
     registration: Registration,
     journal: Arc<Journal>,
-    homeserver: Homeserver,
+    pub(crate) homeserver: Homeserver,
     server: Option<tokio::task::JoinHandle<()>>,
     _place: Place,
 }
 
 impl Beside {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// The same with a changed configuration of the homeserver.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Self {
         causeway_tests::install_tls();
         let place = Place::new();
         let [address] = free_addresses::<1>().unwrap();
         let registration =
             Registration::generate("a.example", &format!("http://{address}"), getrandom::fill).unwrap();
-        let synapse = homeserver(&place, &registration).await;
+        let synapse = homeserver_with(&place, &registration, change).await;
         let homeserver = Homeserver::new(HomeserverSettings {
             url: synapse.url().to_owned(),
             openid_url: synapse.url().to_owned(),
@@ -278,6 +283,8 @@ async fn a_portal_is_made_once_whatever_is_forgotten() {
             room: half,
             name: None,
             info: &info,
+            room_version: None,
+            predecessor: None,
         },
     )
     .await
@@ -318,6 +325,7 @@ async fn entries_can_be_repeated_across_a_restart_of_the_homeserver() {
             txn_id: "cw-3".into(),
             event_type: "org.causeway.message".into(),
             content: json!({"v": 1, "n": 3}),
+            at: None,
         },
     );
     assert_eq!(transport.deliver(&invite).await, Delivery::Done);
@@ -365,6 +373,7 @@ async fn entries_can_be_repeated_across_a_restart_of_the_homeserver() {
         txn_id: "cw-6".into(),
         event_type: "org.causeway.message".into(),
         content: json!({"x": "x".repeat(70_000)}),
+        at: None,
     };
     assert!(
         matches!(transport.deliver(&entry(room, 6, large)).await, Delivery::Refused { code, .. } if code == "M_TOO_LARGE")

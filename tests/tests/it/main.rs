@@ -16,4 +16,6 @@ mod fault_proxy;
 mod faults;
 mod graph;
 mod kill;
+mod portal;
+mod portal_ghosts;
 mod support;

@@ -39,12 +39,17 @@ pub(crate) fn homeserver_there() -> bool {
     false
 }
 
-/// A homeserver for `a.example` with one registration, running.
-pub(crate) async fn homeserver(place: &Place, registration: &appservice::Registration) -> Synapse {
+/// A homeserver for `a.example` with one registration and a changed configuration, running.
+pub(crate) async fn homeserver_with(
+    place: &Place,
+    registration: &appservice::Registration,
+    change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+) -> Synapse {
     let file = place.path("registration.yaml");
     std::fs::write(&file, registration.to_yaml().unwrap().as_bytes()).unwrap();
     let [address] = causeway_tests::process::free_addresses().unwrap();
     let mut synapse = Synapse::configure(&place.path("synapse"), "a.example", address, &[file]).unwrap();
+    synapse.change(change).unwrap();
     synapse.start().await.unwrap();
     synapse
 }

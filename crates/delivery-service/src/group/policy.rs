@@ -66,6 +66,11 @@ pub(super) fn build(
 }
 
 impl Group {
+    /// Whether `user` may do that, in the effective view: for requests that come by another way than as a commit.
+    pub fn may(&self, user: &MimiUri, action: &Action<'_>) -> Result<(), Denial> {
+        self.check_right(user, action)
+    }
+
     /// Whether `user` may do that, in the effective view.
     pub(super) fn check_right(&self, user: &MimiUri, action: &Action<'_>) -> Result<(), Denial> {
         self.policy.authorize(Actor::user(user), action)

@@ -178,6 +178,35 @@ impl Link {
         }
     }
 
+    /// Does something to a room's portal: `unbridge`, `bridge`, `sync_portal`.
+    pub(super) async fn portal(&self, room: &MimiUri, act: PortalAct) -> Result<(), Failure> {
+        match self {
+            Self::Running { .. } => {
+                let act = match act {
+                    PortalAct::Unbridge => "unbridge",
+                    PortalAct::Bridge => "bridge",
+                    PortalAct::Sync => "sync_portal",
+                };
+                let path = format!("/rooms/{}/{act}", segment(room.as_str()));
+                self.call(Method::POST, &path, None::<&()>).await.map(drop)
+            }
+            Self::Stopped(engine) => {
+                let ctx = (&RequestId::random()).into();
+                let done = match act {
+                    PortalAct::Unbridge => engine.unbridge(ctx, room).await,
+                    PortalAct::Bridge => engine.bridge(ctx, room).await,
+                    PortalAct::Sync => engine.sync_portal(ctx, room, None).await,
+                };
+                done.map_err(|e| refused(&e))
+            }
+        }
+    }
+
+    /// Whether the service runs, and so works off what is asked of it.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. })
+    }
+
     async fn json<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -239,6 +268,14 @@ impl Link {
         };
         Err(Failure::new(code, error.error, remedy))
     }
+}
+
+/// What can be done to a portal.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PortalAct {
+    Unbridge,
+    Bridge,
+    Sync,
 }
 
 fn segment(text: &str) -> String {

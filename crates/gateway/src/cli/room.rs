@@ -1,6 +1,6 @@
 //! `causeway room`
 
-use super::admin_link::Link;
+use super::admin_link::{Link, PortalAct};
 use super::{output, runtime};
 use crate::config::Config;
 use crate::faces::admin::api::Room;
@@ -13,7 +13,8 @@ use mimi_wire::MimiUri;
 #[command(after_help = "\
 Examples:
   causeway room ls
-  causeway room show mimi://a.example/r/club --json")]
+  causeway room show mimi://a.example/r/club --json
+  causeway room unbridge mimi://a.example/r/club")]
 pub(super) struct RoomArgs {
     #[command(subcommand)]
     command: RoomCommand,
@@ -34,6 +35,28 @@ enum RoomCommand {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Give a room's portal up: ghosts leave, their devices and the alias go, Matrix users are shown out. The MIMI room
+    /// stays as it is. Whatever interrupts it, it goes on from there.
+    Unbridge {
+        /// The room URI.
+        room: String,
+        /// Do not wait until it is done.
+        #[arg(long)]
+        no_wait: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a portal again where it was given up.
+    Bridge {
+        /// The room URI.
+        room: String,
+    },
+    /// Compare a room's portal with the room and put it right.
+    Sync {
+        /// The room URI.
+        room: String,
     },
 }
 
@@ -65,14 +88,7 @@ async fn act(command: RoomCommand, link: &Link) -> Result<(), Failure> {
             Ok(())
         }
         RoomCommand::Show { room, json } => {
-            let uri = MimiUri::parse(&room).map_err(|e| {
-                Failure::new(
-                    Code::Usage,
-                    format!("{room}: {e}"),
-                    "give a URI like mimi://a.example/r/club",
-                )
-            })?;
-            let room = link.room(&uri).await?;
+            let room = link.room(&uri_of(&room)?).await?;
             if json {
                 output::json(&room)
             } else {
@@ -80,6 +96,54 @@ async fn act(command: RoomCommand, link: &Link) -> Result<(), Failure> {
                 Ok(())
             }
         }
+        RoomCommand::Unbridge { room, no_wait, json } => {
+            let uri = uri_of(&room)?;
+            link.portal(&uri, PortalAct::Unbridge).await?;
+            let room = closed(link, &uri, no_wait || json).await?;
+            if json { output::json(&room) } else { Ok(()) }
+        }
+        RoomCommand::Bridge { room } => link.portal(&uri_of(&room)?, PortalAct::Bridge).await,
+        RoomCommand::Sync { room } => link.portal(&uri_of(&room)?, PortalAct::Sync).await,
+    }
+}
+
+fn uri_of(room: &str) -> Result<MimiUri, Failure> {
+    MimiUri::parse(room).map_err(|e| {
+        Failure::new(
+            Code::Usage,
+            format!("{room}: {e}"),
+            "give a URI like mimi://a.example/r/club",
+        )
+    })
+}
+
+/// Waits until a portal is given up, saying so from time to time. Breaking off breaks nothing off.
+async fn closed(link: &Link, uri: &MimiUri, quiet: bool) -> Result<Room, Failure> {
+    let mut looks = 0_u32;
+    loop {
+        let room = link.room(uri).await?;
+        if room.portal_state != "closing" {
+            if !quiet {
+                println!("{}: the portal is given up", room.room);
+            }
+            return Ok(room);
+        }
+        if quiet {
+            return Ok(room);
+        }
+        if !link.is_running() {
+            println!("the portal is given up as soon as the service runs");
+            return Ok(room);
+        }
+        if looks.is_multiple_of(10) {
+            println!(
+                "{}: members are on their way out of {}",
+                room.room,
+                room.portal.as_deref().unwrap_or("the portal")
+            );
+        }
+        looks = looks.saturating_add(1);
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
 }
 
@@ -107,7 +171,18 @@ fn show(room: &Room) {
         ),
         ("heads", room.heads.join(", ")),
         ("handshake log", format!("{} entries", room.log_entries)),
-        ("portal", room.portal.clone().unwrap_or_else(none)),
+        (
+            "portal",
+            format!(
+                "{} ({})",
+                room.portal.clone().unwrap_or_else(none),
+                room.portal_state
+            ),
+        ),
+        (
+            "mode",
+            "opaque: no key that opens its messages is in this gateway".to_owned(),
+        ),
         ("next in feed", room.feed_next.to_string()),
     ] {
         println!("{what:<14} {value}");

@@ -17,6 +17,11 @@ pub struct AppserviceConfig {
     /// The registration that `causeway init` wrote and the homeserver loads. The tokens are read from it unless they
     /// are given otherwise.
     pub registration: PathBuf,
+    /// Matrix users who may tell the bot to administer, for example `["@admin:a.example"]`.
+    #[serde(default)]
+    pub admins: Vec<String>,
+    /// Room version of new portals: 10, 11 or 12. Without it: the homeserver's default.
+    pub room_version: Option<String>,
     /// File with the token this process shows to the homeserver.
     pub as_token_file: Option<PathBuf>,
     /// File with the token the homeserver shows to this process.
@@ -63,6 +68,8 @@ impl AppserviceConfig {
         Self {
             listen,
             registration,
+            admins: Vec::new(),
+            room_version: None,
             as_token_file: None,
             hs_token_file: None,
             heartbeat_seconds: heartbeat_seconds(),

@@ -64,6 +64,8 @@ pub fn sample() -> Result<Config, Failure> {
             openid_url: Some("http://127.0.0.1:8009".into()),
         }),
         appservice: Some(AppserviceConfig {
+            admins: vec!["@admin:a.example".into()],
+            room_version: Some("12".into()),
             as_token_file: Some("keys/as.token".into()),
             hs_token_file: Some("keys/hs.token".into()),
             ..AppserviceConfig::new(([127, 0, 0, 1], 8481).into(), "registration.yaml".into())

@@ -4,7 +4,7 @@ use crate::config::Secret;
 use crate::web::{BodyLimit, observe};
 use appservice::Watch;
 use axum::Router;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use room_engine::Engine;
 use std::sync::Arc;
@@ -61,6 +61,9 @@ impl AdminFace {
             .route("/accounts/{user}", delete(endpoints::remove_account))
             .route("/rooms", get(endpoints::rooms))
             .route("/rooms/{room}", get(endpoints::room))
+            .route("/rooms/{room}/unbridge", post(endpoints::unbridge))
+            .route("/rooms/{room}/bridge", post(endpoints::bridge))
+            .route("/rooms/{room}/sync_portal", post(endpoints::sync_portal))
             .route("/queues", get(endpoints::queues))
             .route("/homeserver", get(endpoints::homeserver))
             .route("/homeserver/set-aside", get(endpoints::set_aside))

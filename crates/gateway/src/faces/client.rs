@@ -20,6 +20,7 @@ mod people;
 mod request;
 mod rooms;
 mod submit;
+mod wishes;
 
 /// Name in logs and metrics.
 pub const FACE: &str = "client";
@@ -80,6 +81,10 @@ impl ClientFace {
             .route("/rooms/{room}/group_info", post(rooms::group_info))
             .route("/rooms/{room}/messages", post(submit::submit))
             .route("/rooms/{room}/log", get(rooms::log))
+            .route("/rooms/{room}/card", put(wishes::card))
+            .route("/wake", put(wishes::wake))
+            .route("/wishes", get(wishes::list))
+            .route("/wishes/{id}", post(wishes::settle))
             .route("/blobs", put(blobs::put))
             .route("/blobs/{sha256}", get(blobs::get));
         Router::new()

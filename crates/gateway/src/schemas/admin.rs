@@ -71,6 +71,25 @@ pub(super) fn describe() -> Value {
         &[],
         (Body::None, answer),
     );
+    for (act, what) in [
+        (
+            "unbridge",
+            "Gives the room's portal up: ghosts, alias and devices go.",
+        ),
+        ("bridge", "Makes a portal again where it was given up."),
+        (
+            "sync_portal",
+            "Compares the portal with the room and puts it right.",
+        ),
+    ] {
+        d.add(
+            ("post", &path(&format!("/rooms/{{room}}/{act}")), 204),
+            what,
+            false,
+            &[],
+            (Body::None, Body::None),
+        );
+    }
     let answer = d.json::<Vec<Queue>>();
     d.add(
         ("get", &path("/queues"), 200),

@@ -4,8 +4,8 @@ use super::operation::{Body, Document};
 use mls_client::api::{
     ApiError, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery, HubAnswer,
     KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, PREFIX, ProviderInfo,
-    RoomSummary, SearchAnswer, SearchRequest, Settings, SubmissionStatus, SubmitMessage, UpdateRequest,
-    UploadKeyPackages,
+    RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings, SubmissionStatus, SubmitMessage,
+    UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
 };
 use serde_json::Value;
 
@@ -120,6 +120,38 @@ pub(super) fn describe() -> Value {
         false,
         &query,
         (Body::None, answer),
+    );
+    let body = d.json::<RoomCard>();
+    d.add(
+        ("put", &path("/rooms/{room}/card"), 204),
+        "Tells what a member knows of a room whose hub is elsewhere, for the portal to show.",
+        false,
+        &[],
+        (body, Body::None),
+    );
+    let body = d.json::<SetWake>();
+    d.add(
+        ("put", &path("/wake"), 204),
+        "Has the client woken by to-device events of the homeserver.",
+        false,
+        &[],
+        (body, Body::None),
+    );
+    let answer = d.json::<Vec<Wish>>();
+    d.add(
+        ("get", &path("/wishes"), 200),
+        "What was asked for on the Matrix side and waits for a client.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let body = d.json::<WishOutcome>();
+    d.add(
+        ("post", &path("/wishes/{id}"), 204),
+        "Tells what became of a wish.",
+        false,
+        &[],
+        (body, Body::None),
     );
     let answer = d.json::<BlobRef>();
     d.add(

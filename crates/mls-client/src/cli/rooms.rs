@@ -38,6 +38,26 @@ pub(super) struct UsersArgs {
     users: Vec<String>,
 }
 
+/// A user's role.
+#[derive(Debug, Args)]
+pub(super) struct RoleArgs {
+    /// The room: its URI, its name, or the last part of its URI.
+    room: String,
+    /// The user: mimi://provider/u/name, name@provider, or @name:provider.
+    user: String,
+    /// The role's index.
+    role: u32,
+}
+
+/// A text of a room.
+#[derive(Debug, Args)]
+pub(super) struct TextArgs {
+    /// The room: its URI, its name, or the last part of its URI.
+    room: String,
+    /// The text.
+    text: String,
+}
+
 /// Send a message and wait until the hub has accepted it.
 #[derive(Debug, Args)]
 pub(super) struct SendArgs {
@@ -203,6 +223,37 @@ pub(super) async fn remove(client: &mut HttpClient, args: &UsersArgs, out: Outpu
         .collect::<Result<Vec<_>, _>>()?;
     let uri = find(client, &args.room).await?;
     let news = client.remove(&uri, &users).await?;
+    changed(client, &uri, &news, out)
+}
+
+pub(super) async fn role(client: &mut HttpClient, args: &RoleArgs, out: Output) -> Result<(), CliError> {
+    let user = parse_user(&args.user)?;
+    let uri = find(client, &args.room).await?;
+    let news = client
+        .set_roles(&uri, vec![(user.as_str().into(), args.role)])
+        .await?;
+    changed(client, &uri, &news, out)
+}
+
+pub(super) async fn ban(client: &mut HttpClient, args: &UsersArgs, out: Output) -> Result<(), CliError> {
+    let mut changes = Vec::new();
+    for user in &args.users {
+        changes.push((parse_user(user)?.as_str().into(), 1));
+    }
+    let uri = find(client, &args.room).await?;
+    let news = client.set_roles(&uri, changes).await?;
+    changed(client, &uri, &news, out)
+}
+
+pub(super) async fn rename(client: &mut HttpClient, args: &TextArgs, out: Output) -> Result<(), CliError> {
+    let uri = find(client, &args.room).await?;
+    let news = client.describe(&uri, Some(args.text.clone()), None).await?;
+    changed(client, &uri, &news, out)
+}
+
+pub(super) async fn topic(client: &mut HttpClient, args: &TextArgs, out: Output) -> Result<(), CliError> {
+    let uri = find(client, &args.room).await?;
+    let news = client.describe(&uri, None, Some(args.text.clone())).await?;
     changed(client, &uri, &news, out)
 }
 

@@ -80,7 +80,7 @@ impl<T: Transport> Client<T> {
         Ok(news)
     }
 
-    async fn finish_first(&mut self, uri: &str, news: &mut Vec<Entry>) -> Result<(), ClientError> {
+    pub(super) async fn finish_first(&mut self, uri: &str, news: &mut Vec<Entry>) -> Result<(), ClientError> {
         news.extend(self.catch_up(uri).await?);
         if self.engine.busy(uri)? {
             self.settle(uri, news).await

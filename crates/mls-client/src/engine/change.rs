@@ -80,6 +80,23 @@ impl Engine {
         )
     }
 
+    /// Wants users given other roles.
+    pub fn set_roles(&mut self, uri: &str, changes: Vec<(String, u32)>) -> Result<(), ClientError> {
+        self.member_group(uri)?;
+        self.intend(uri, Intent::Roles { changes })
+    }
+
+    /// Wants the room's name or subject changed.
+    pub fn describe(
+        &mut self,
+        uri: &str,
+        name: Option<String>,
+        topic: Option<String>,
+    ) -> Result<(), ClientError> {
+        self.member_group(uri)?;
+        self.intend(uri, Intent::Describe { name, topic })
+    }
+
     /// Wants this user with all clients taken out; another member has to commit that.
     pub fn leave(&mut self, uri: &str) -> Result<(), ClientError> {
         self.member_group(uri)?;
@@ -185,13 +202,15 @@ impl Engine {
         let mut plan = match intent {
             Intent::Add { users } => Plan::add(&self.mls, group, users)?,
             Intent::Remove { users } => Plan::remove(group, users)?,
+            Intent::Roles { changes } => Plan::roles(group, changes)?,
+            Intent::Describe { name, topic } => Plan::describe(group, name.as_deref(), topic.as_deref())?,
             _ => Plan::default(),
         };
         plan.tidy(group, &self.room(uri)?.departing)?;
         if plan.is_empty() && !group.has_pending_proposals() {
             return Ok(None);
         }
-        let list = plan.list_proposal();
+        let components = plan.component_proposals();
         let epoch = group.epoch().as_u64();
         let tree = group.export_ratchet_tree();
         group
@@ -201,7 +220,7 @@ impl Engine {
             .commit_builder()
             .propose_adds(plan.adds)
             .propose_removals(plan.removals)
-            .add_proposals(list)
+            .add_proposals(components)
             .load_psks(self.mls.storage())
             .map_err(ClientError::mls("build commit"))?
             .create_group_info(true)

@@ -1,6 +1,7 @@
 //! Reading and changing a group's application data dictionary.
 
 use super::Roster;
+use crate::api::{B64, CardParticipant, RoomCard};
 use crate::error::ClientError;
 use crate::mls::client_of;
 use mimi_wire::codec::{Decode, Encode as _};
@@ -55,6 +56,30 @@ pub(super) fn roster(group: &MlsGroup) -> Result<Roster, ClientError> {
         clients: group
             .members()
             .map(|m| client_of(&m.credential).unwrap_or_else(|_| "(unreadable)".into()))
+            .collect(),
+    })
+}
+
+/// What the own provider can't read of a room whose hub is elsewhere, for its portal to show.
+pub(super) fn card(group: &MlsGroup) -> Result<RoomCard, ClientError> {
+    let metadata = metadata(group)?.unwrap_or_default();
+    let roles = group
+        .extensions()
+        .app_data_dictionary()
+        .and_then(|d| d.dictionary().get(&component_id::ROLES_LIST).map(<[u8]>::to_vec));
+    let shown = |text: String| (!text.is_empty()).then_some(text);
+    Ok(RoomCard {
+        epoch: group.epoch().as_u64(),
+        name: shown(metadata.room_name),
+        topic: shown(metadata.room_subject),
+        roles: roles.map(B64),
+        participants: participants(group)?
+            .participants
+            .iter()
+            .map(|p| CardParticipant {
+                user: p.user.as_str().to_owned(),
+                role: p.role_index.0,
+            })
             .collect(),
     })
 }

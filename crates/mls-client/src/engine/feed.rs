@@ -153,6 +153,8 @@ impl Engine {
             }
             FeedItem::Message { message, frank } => self.message(uri, entry, message, frank.as_ref()),
             FeedItem::Status(status) => Ok(self.status(uri, status, false)?),
+            // Done or declined by whoever uses this client, never by itself.
+            FeedItem::Wish(_) => Ok(()),
         }
     }
 
@@ -397,6 +399,7 @@ fn hash_of(item: &FeedItem) -> Hash {
         | FeedItem::Message { message, .. } => Hash::of(&message.0),
         FeedItem::Proposals { messages } => messages.first().map_or(Hash([0; 32]), |m| Hash::of(&m.0)),
         FeedItem::Status(status) => Hash::of(status.id.as_bytes()),
+        FeedItem::Wish(wish) => Hash::of(wish.id.as_bytes()),
     }
 }
 
@@ -407,6 +410,7 @@ fn kind_of(item: &FeedItem) -> &'static str {
         FeedItem::Proposals { .. } => "proposals",
         FeedItem::Message { .. } => "message",
         FeedItem::Status(_) => "status",
+        FeedItem::Wish(_) => "wish",
     }
 }
 
@@ -415,7 +419,7 @@ fn epoch_of(item: &FeedItem) -> Option<u64> {
     let message = match item {
         FeedItem::Commit { message, .. } | FeedItem::Message { message, .. } => message,
         FeedItem::Proposals { messages } => messages.first()?,
-        FeedItem::Welcome { .. } | FeedItem::Status(_) => return None,
+        FeedItem::Welcome { .. } | FeedItem::Status(_) | FeedItem::Wish(_) => return None,
     };
     wire::protocol_message(&message.0)
         .ok()

@@ -95,6 +95,7 @@ impl Engine {
             departing: std::collections::BTreeSet::new(),
             intent: None,
             pending: None,
+            card_epoch: None,
             group_info_key: None,
             own_handshakes: Vec::new(),
             outgoing: Vec::new(),

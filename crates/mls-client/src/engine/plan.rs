@@ -9,7 +9,8 @@ use crate::wire;
 use mimi_wire::MimiUri;
 use mimi_wire::codec::Encode as _;
 use mimi_wire::components::{
-    ParticipantListData, ParticipantListUpdate, RoleIndex, UserRolePair, component_id,
+    ParticipantListData, ParticipantListUpdate, RoleIndex, RoomMetaData, UserIndexRolePair, UserRolePair,
+    component_id,
 };
 use openmls::prelude::{
     AppDataUpdateProposal, KeyPackage, KeyPackageIn, LeafNodeIndex, Member, MlsGroup, Proposal,
@@ -28,6 +29,8 @@ pub(super) struct Plan {
     list: ParticipantListUpdate,
     pub(super) adds: Vec<KeyPackage>,
     pub(super) removals: Vec<LeafNodeIndex>,
+    /// The room's metadata as it shall be.
+    metadata: Option<RoomMetaData>,
 }
 
 impl Plan {
@@ -80,6 +83,62 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Gives users other roles. Who is banned loses all clients that nobody has proposed to remove yet.
+    pub(super) fn roles(group: &MlsGroup, changes: &[(String, u32)]) -> Result<Self, ClientError> {
+        let list = participants(group)?;
+        let going: BTreeSet<LeafNodeIndex> = group
+            .pending_proposals()
+            .filter_map(|p| match p.proposal() {
+                Proposal::Remove(remove) => Some(remove.removed()),
+                _ => None,
+            })
+            .collect();
+        let mut plan = Self::default();
+        for (user, role) in changes {
+            let uri = MimiUri::parse(user).map_err(|_| ClientError::BadUser(user.clone()))?;
+            let role_index = RoleIndex(*role);
+            match list.find(&uri) {
+                Some((user_index, _)) => plan.list.changed_role_participants.push(UserIndexRolePair {
+                    user_index,
+                    role_index,
+                }),
+                None if role_index == RoleIndex::BANNED => {
+                    plan.list.added_participants.push(UserRolePair {
+                        user: uri.clone(),
+                        role_index,
+                    });
+                }
+                None => return Err(ClientError::NotParticipant(user.clone())),
+            }
+            if role_index == RoleIndex::BANNED {
+                let leaves = group
+                    .members()
+                    .filter(|m| user_of_member(m).as_ref() == Some(&uri) && !going.contains(&m.index));
+                plan.removals.extend(leaves.map(|m| m.index));
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Changes the room's name or subject.
+    pub(super) fn describe(
+        group: &MlsGroup,
+        name: Option<&str>,
+        topic: Option<&str>,
+    ) -> Result<Self, ClientError> {
+        let before = dictionary::metadata(group)?.unwrap_or_default();
+        let text = |text: &str| text.replace('\0', "");
+        let after = RoomMetaData {
+            room_name: name.map_or_else(|| before.room_name.clone(), text),
+            room_subject: topic.map_or_else(|| before.room_subject.clone(), text),
+            ..before.clone()
+        };
+        Ok(Self {
+            metadata: (after != before).then_some(after),
+            ..Self::default()
+        })
+    }
+
     /// Also takes those out of the list who are on their way out: whom the hub removes (it can only propose to
     /// remove clients, openmls refuses its AppDataUpdates), and whose own update got lost to an external commit
     /// (which can't carry it). The hub accepts no member's commit without.
@@ -94,20 +153,31 @@ impl Plan {
         }
         // A user may be touched once in a commit; proposals by reference come first.
         let mut touched = touched_by_reference(group, &list)?;
+        touched.extend(self.list.changed_role_participants.iter().map(|c| c.user_index));
         self.list.removed_indices.retain(|index| touched.insert(*index));
         Ok(())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.list == ParticipantListUpdate::default() && self.adds.is_empty() && self.removals.is_empty()
+        self.list == ParticipantListUpdate::default()
+            && self.adds.is_empty()
+            && self.removals.is_empty()
+            && self.metadata.is_none()
     }
 
-    /// The change of the participant list, where there is one.
-    pub(super) fn list_proposal(&self) -> Option<Proposal> {
-        (self.list != ParticipantListUpdate::default()).then(|| {
-            let update = AppDataUpdateProposal::update(component_id::PARTICIPANT_LIST, self.list.to_bytes());
-            Proposal::AppDataUpdate(Box::new(update))
-        })
+    /// The changes of components: of the participant list, and of the metadata.
+    pub(super) fn component_proposals(&self) -> Vec<Proposal> {
+        let list = (self.list != ParticipantListUpdate::default())
+            .then(|| (component_id::PARTICIPANT_LIST, self.list.to_bytes()));
+        let metadata = self
+            .metadata
+            .as_ref()
+            .map(|metadata| (component_id::ROOM_METADATA, metadata.to_bytes()));
+        [list, metadata]
+            .into_iter()
+            .flatten()
+            .map(|(id, body)| Proposal::AppDataUpdate(Box::new(AppDataUpdateProposal::update(id, body))))
+            .collect()
     }
 }
 

@@ -4,8 +4,8 @@ use super::{Backoff, People, Transport, TransportError, with_retry};
 use crate::api::{
     ApiError, ApiErrorCode, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery,
     HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, PREFIX,
-    ProviderInfo, RoomSummary, SearchAnswer, SearchRequest, Settings, SubmissionStatus, SubmitMessage,
-    UpdateRequest, UploadKeyPackages,
+    ProviderInfo, RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings, SubmissionStatus,
+    SubmitMessage, UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
 };
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -270,6 +270,30 @@ impl Transport for Http {
     async fn get_blob(&self, sha256: &str) -> Result<Vec<u8>, TransportError> {
         self.octets(|| self.request(Method::GET, &format!("/blobs/{sha256}")))
             .await
+    }
+
+    async fn put_card(&self, room: &str, card: &RoomCard) -> Result<(), TransportError> {
+        let path = in_room(room, "/card");
+        self.octets(|| self.request(Method::PUT, &path).json(card))
+            .await
+            .map(drop)
+    }
+
+    async fn set_wake(&self, wake: &SetWake) -> Result<(), TransportError> {
+        self.octets(|| self.request(Method::PUT, "/wake").json(wake))
+            .await
+            .map(drop)
+    }
+
+    async fn wishes(&self) -> Result<Vec<Wish>, TransportError> {
+        self.get("/wishes").await
+    }
+
+    async fn settle_wish(&self, id: &str, outcome: &WishOutcome) -> Result<(), TransportError> {
+        let path = format!("/wishes/{}", utf8_percent_encode(id, SEGMENT));
+        self.octets(|| self.request(Method::POST, &path).json(outcome))
+            .await
+            .map(drop)
     }
 }
 

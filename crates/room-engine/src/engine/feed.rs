@@ -97,6 +97,7 @@ impl Env {
         let event_id = record.event_id.clone();
         let item = match record.item {
             FeedKind::Status { id, status } => FeedItem::Status { id, state: status },
+            FeedKind::Wish { wish } => FeedItem::Wish { wish },
             FeedKind::Message => {
                 let content: Message = self.carrier(event_id.as_deref()).await?;
                 FeedItem::Message {

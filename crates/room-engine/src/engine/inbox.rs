@@ -109,16 +109,10 @@ impl Engine {
         let outcome = match record.event.event_type.as_str() {
             carrier::MESSAGE => self.portal_message(&ctx, key, &record.event).await,
             carrier::LOGIN => self.portal_login(&ctx, key, &record.event).await,
-            "m.room.member" => {
-                let room_id = record.event.room_id.clone();
-                self.homeserver_command(
-                    ctx.clone(),
-                    HomeserverCommand::JoinInvited { entry: key, room_id },
-                )
-                .await
-                .map(|_| true)
+            "m.room.member" if self.is_bot(record.event.state_key.as_deref()) => {
+                self.bot_invited(&ctx, key, &record.event).await
             }
-            _ => Ok(false),
+            _ => self.portal_event(&ctx, key, &record.event).await,
         };
         match outcome {
             Ok(true) => Ok(()),
@@ -169,19 +163,26 @@ impl Engine {
         let Some(user) = self.local_user(&event.sender) else {
             return Ok(false);
         };
-        let content: PortalSubmission =
-            serde_json::from_value(event.content.clone()).map_err(|e| Refusal::malformed("submission", e))?;
-        let message = URL_SAFE_NO_PAD
-            .decode(content.message.as_bytes())
-            .map_err(|e| Refusal::malformed("submission", e))?;
-        let submission = Submission {
-            id: content.id,
-            message,
-            from_portal: Some(key),
+        let outcome = match submission(key, event) {
+            Ok(submission) => self.submit(ctx.clone(), &room, &user, submission).await.map(drop),
+            Err(refusal) => Err(refusal),
         };
-        self.submit(ctx.clone(), &room, &user, submission)
-            .await
-            .map(|_| true)
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(refusal @ (Refusal::Store(_) | Refusal::Unavailable { .. } | Refusal::Internal(_))) => {
+                Err(refusal)
+            }
+            // Nobody waits in vain: whatever is wrong with it, its sender sees a status.
+            Err(refusal) => {
+                let id = event.content.get("id").and_then(serde_json::Value::as_str);
+                let id = id
+                    .filter(|id| (1..=64).contains(&id.len()))
+                    .unwrap_or(&event.event_id);
+                self.refuse_submission(ctx, key, (&room, &user), id, &refusal)
+                    .await
+                    .map(|()| true)
+            }
+        }
     }
 
     /// A device that signs in repeats its nonce.
@@ -203,17 +204,22 @@ impl Engine {
         self.user_command(ctx.clone(), &user, command).await.map(|_| true)
     }
 
+    fn is_bot(&self, mxid: Option<&str>) -> bool {
+        let bot = self.env.config.homeserver.as_ref().map(|h| h.bot.as_str());
+        mxid.is_some() && mxid == bot
+    }
+
     /// The MIMI user of a Matrix user of the homeserver beside us: `@alice:a.example` is `mimi://a.example/u/alice`.
-    fn local_user(&self, mxid: &str) -> Option<MimiUri> {
+    pub(super) fn local_user(&self, mxid: &str) -> Option<MimiUri> {
         let homeserver = self.env.config.homeserver.as_ref()?;
         let (localpart, server) = mxid.strip_prefix('@')?.split_once(':')?;
-        (server == homeserver.server_name)
+        (server == homeserver.server_name && !localpart.starts_with(crate::ghost::NAMESPACE))
             .then(|| self.user_uri(localpart).ok())
             .flatten()
     }
 
     /// The MIMI room of a portal.
-    async fn portal_of(&self, room_id: &str) -> Result<Option<MimiUri>, Refusal> {
+    pub(super) async fn portal_of(&self, room_id: &str) -> Result<Option<MimiUri>, Refusal> {
         let Some(bytes) = self.env.store.get(Space::Portal, room_id.as_bytes()).await? else {
             return Ok(None);
         };
@@ -223,4 +229,18 @@ impl Engine {
             &bytes,
         )?))
     }
+}
+
+/// Reads a submission.
+fn submission(key: InboxKey, event: &InboundEvent) -> Result<Submission, Refusal> {
+    let content: PortalSubmission =
+        serde_json::from_value(event.content.clone()).map_err(|e| Refusal::malformed("submission", e))?;
+    let message = URL_SAFE_NO_PAD
+        .decode(content.message.as_bytes())
+        .map_err(|e| Refusal::malformed("submission", e))?;
+    Ok(Submission {
+        id: content.id,
+        message,
+        from_portal: Some(key),
+    })
 }

@@ -69,8 +69,15 @@ impl Env {
             heads: head.graph.heads.clone(),
             log_entries: head.log.seq,
             portal: match &record.portal {
-                PortalState::Linked { room_id } => Some(room_id.clone()),
-                PortalState::None | PortalState::Wanted => None,
+                PortalState::Linked { room_id } | PortalState::Closing { room_id } => Some(room_id.clone()),
+                PortalState::None | PortalState::Wanted | PortalState::Unbridged => None,
+            },
+            portal_state: match &record.portal {
+                PortalState::None => "none",
+                PortalState::Wanted => "wanted",
+                PortalState::Linked { .. } => "linked",
+                PortalState::Closing { .. } => "closing",
+                PortalState::Unbridged => "unbridged",
             },
             participants,
             feed_next: head.feed_next,

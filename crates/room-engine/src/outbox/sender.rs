@@ -1,11 +1,14 @@
-//! The sender: one per destination, one request in flight.
+//! The sender: one per destination.
 //!
-//! Entries of a room go in order; a room that can't be delivered waits with growing pauses and holds up no other
-//! room. A delivery is forgotten in a batch of its own; a crash between the delivery and that batch repeats the
-//! delivery with the same octets.
+//! Entries of a room go in order, one in flight. A room that can't be delivered waits with growing pauses, and one that
+//! is slow goes on by itself: neither holds up another. How many rooms are served beside each other is the
+//! destination's ([`Destination::width`]). A delivery is forgotten in a batch of its own; a crash between the delivery
+//! and that batch repeats the delivery with the same octets.
 
 use bytes::Bytes;
-use std::collections::HashMap;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Batch, Guard, Scan, Space, StoreError, failpoint};
@@ -39,7 +42,7 @@ impl Default for SenderSettings {
     }
 }
 
-/// Entries of one room that go before the next room has its turn.
+/// Entries of one room that go before its turn ends and is written down.
 const TURN: usize = 32;
 /// How long at most between two looks at the queue.
 const LOOK: Duration = Duration::from_secs(10);
@@ -93,85 +96,122 @@ struct Lane {
     not_before: Option<Instant>,
 }
 
+type RoomKey = [u8; 16];
+
 struct Run {
     env: Arc<Env>,
     wake: Arc<tokio::sync::Notify>,
     destination: Destination,
     transport: Arc<dyn Transport>,
     settings: SenderSettings,
-    lanes: HashMap<[u8; 16], Lane>,
+    lanes: HashMap<RoomKey, Lane>,
     guard: Option<Guard>,
 }
 
-/// How a pass over all rooms ended.
-enum Pass {
-    /// Something was delivered: look again at once.
-    Progress,
-    /// Nothing to do before this instant (or before somebody wakes us).
-    Wait(Option<Instant>),
+/// How a room's turn ended.
+struct Turn {
+    room: RoomKey,
+    /// What is delivered, or refused for good.
+    done: Vec<(Bytes, Option<DeadLetterRecord>)>,
+    /// An entry that has to wait.
+    retry: Option<Wait>,
+    /// Entries after which the turn ended, though there may be more.
+    full: bool,
+}
+
+/// An entry could not be delivered now.
+struct Wait {
+    /// How long the destination wishes to be left alone, if it says so.
+    wish: Option<Duration>,
 }
 
 impl Run {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let turns = Turns {
+            env: self.env.clone(),
+            destination: self.destination.clone(),
+            transport: self.transport.clone(),
+            stop: stop.clone(),
+        };
+        let width = self.destination.width();
+        let mut running = FuturesUnordered::new();
+        let mut busy: HashSet<RoomKey> = HashSet::new();
+        let mut ready: VecDeque<RoomKey> = VecDeque::new();
+        // Whether the outbox is worth a look, and when it is at the latest.
+        let mut look = true;
+        let mut away: Option<Instant> = None;
+        let mut failures_in_a_row = 0_u32;
         while !*stop.borrow() {
-            let until = match self.pass(&stop).await {
-                Ok(Pass::Progress) => continue,
-                Ok(Pass::Wait(until)) => until,
-                Err(error) => {
-                    // The guard may be spent; a new one fences whoever else believes to own this queue.
-                    self.guard = None;
-                    tracing::error!(destination = %self.destination, %error, "the outbox can't be read or written");
-                    Some(Instant::now() + self.settings.first_pause)
+            let now = Instant::now();
+            if away.is_some_and(|until| until <= now) {
+                away = None;
+                failures_in_a_row = 0;
+            }
+            if look && ready.is_empty() {
+                match self.rooms().await {
+                    Ok(rooms) => {
+                        look = false;
+                        let waiting: HashSet<RoomKey> = rooms.iter().copied().collect();
+                        self.lanes.retain(|room, _| waiting.contains(room));
+                        ready.extend(rooms);
+                    }
+                    Err(error) => {
+                        tracing::error!(destination = %self.destination, %error, "the outbox can't be read");
+                        away = Some(now + self.settings.first_pause);
+                    }
                 }
-            };
+            }
+            while running.len() < width && away.is_none() {
+                let Some(room) = ready.pop_front() else { break };
+                let waits = self.lanes.get(&room).and_then(|lane| lane.not_before);
+                if waits.is_none_or(|until| until <= now) && busy.insert(room) {
+                    running.push(turns.turn(room));
+                }
+            }
             // Whatever should have woken us and did not is found all the same, if late.
-            let until = until.unwrap_or_else(|| Instant::now() + LOOK);
+            let mut until = away.unwrap_or(now + LOOK);
+            if away.is_none() && running.len() < width {
+                let waiting = self.lanes.iter().filter(|(room, _)| !busy.contains(*room));
+                until = waiting
+                    .filter_map(|(_, lane)| lane.not_before)
+                    .fold(until, Instant::min);
+            }
             tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
-                () = self.wake.notified() => {}
+                Some((room, turn)) = running.next() => {
+                    busy.remove(&room);
+                    match self.settle(turn).await {
+                        Ok(Settled { progress, failed }) => {
+                            look |= progress;
+                            failures_in_a_row = if failed { failures_in_a_row.saturating_add(1) } else { 0 };
+                            if failures_in_a_row >= AWAY {
+                                away = self.lanes.values().filter_map(|lane| lane.not_before).min();
+                                ready.clear();
+                            }
+                        }
+                        Err(error) => {
+                            // The guard may be spent; a new one fences whoever else believes to own this queue.
+                            self.guard = None;
+                            tracing::error!(destination = %self.destination, %error, "the outbox can't be read or written");
+                            away = Some(Instant::now() + self.settings.first_pause);
+                        }
+                    }
+                }
+                () = tokio::time::sleep_until(until) => look = true,
+                () = self.wake.notified() => look = true,
                 _ = stop.changed() => {}
             }
         }
-    }
-
-    async fn pass(&mut self, stop: &watch::Receiver<bool>) -> Result<Pass, StoreError> {
-        let rooms = self.rooms().await?;
-        self.lanes.retain(|room, _| rooms.contains(room));
-        let mut progress = false;
-        let mut next: Option<Instant> = None;
-        let mut failures_in_a_row = 0_u32;
-        for room in rooms {
-            if *stop.borrow() {
-                return Ok(Pass::Wait(None));
+        // What is in flight is finished and written down.
+        while let Some((_, turn)) = running.next().await {
+            if let Err(error) = self.settle(turn).await {
+                self.guard = None;
+                tracing::error!(destination = %self.destination, %error, "the outbox can't be written");
             }
-            let lane = self.lanes.entry(room).or_default();
-            if let Some(not_before) = lane.not_before.filter(|t| *t > Instant::now()) {
-                next = Some(next.map_or(not_before, |n| n.min(not_before)));
-                continue;
-            }
-            let (delivered, failed) = self.turn(room).await?;
-            progress |= delivered > 0;
-            if failed {
-                failures_in_a_row = failures_in_a_row.saturating_add(1);
-                if let Some(not_before) = self.lanes.get(&room).and_then(|lane| lane.not_before) {
-                    next = Some(next.map_or(not_before, |n| n.min(not_before)));
-                }
-                if failures_in_a_row >= AWAY {
-                    break;
-                }
-            } else {
-                failures_in_a_row = 0;
-            }
-        }
-        if progress && failures_in_a_row < AWAY {
-            Ok(Pass::Progress)
-        } else {
-            Ok(Pass::Wait(next))
         }
     }
 
     /// Rooms with something to send.
-    async fn rooms(&self) -> Result<Vec<[u8; 16]>, StoreError> {
+    async fn rooms(&self) -> Result<Vec<RoomKey>, StoreError> {
         let prefix = self.destination.key();
         let mut rooms = Vec::new();
         let mut after: Option<Vec<u8>> = None;
@@ -189,17 +229,111 @@ impl Run {
         }
     }
 
-    /// Sends a room's oldest entries; returns how many are done, and whether one failed.
-    async fn turn(&mut self, room: [u8; 16]) -> Result<(usize, bool), StoreError> {
+    /// Forgets what a turn has delivered.
+    async fn settle(&mut self, turn: Result<Turn, StoreError>) -> Result<Settled, StoreError> {
+        let turn = turn?;
+        if !turn.done.is_empty() {
+            self.lanes.insert(turn.room, Lane::default());
+        }
+        if let Some(wait) = &turn.retry {
+            let pause = self.pause(turn.room, wait.wish);
+            tracing::debug!(destination = %self.destination, pause_ms = pause.as_millis(), "a room waits");
+        }
+        failpoint::hit("sender.after-send");
+        if !turn.done.is_empty() {
+            let guard = match self.guard.take() {
+                Some(guard) => guard,
+                None => {
+                    self.env
+                        .store
+                        .acquire(&Owner::Destination(self.destination.clone()).key())
+                        .await?
+                }
+            };
+            let mut batch = Batch::guarded(guard);
+            for (key, dead) in &turn.done {
+                batch.delete(Space::Outbox, key);
+                if let Some(dead) = dead {
+                    let value = serde_json::to_vec(dead).unwrap_or_default();
+                    batch.put(Space::DeadLetter, key, value);
+                }
+            }
+            self.guard = self.env.store.commit(batch).await?.guard;
+        }
+        failpoint::hit("sender.after-cursor");
+        // A homeserver that limits one endpoint's rate is not away.
+        let failed = match &turn.retry {
+            None => false,
+            Some(wait) => wait.wish.is_none() || self.destination != Destination::Homeserver,
+        };
+        Ok(Settled {
+            progress: turn.full || (!turn.done.is_empty() && turn.retry.is_none()),
+            failed,
+        })
+    }
+
+    fn pause(&mut self, room: RoomKey, wish: Option<Duration>) -> Duration {
+        let lane = self.lanes.entry(room).or_default();
+        lane.failures = lane.failures.saturating_add(1);
+        let doubled = self
+            .settings
+            .first_pause
+            .saturating_mul(1 << lane.failures.saturating_sub(1).min(16));
+        let backoff = doubled.min(self.settings.longest_pause);
+        // Between half and all of it, so that many rooms don't come back in one instant.
+        let mut random = [0; 1];
+        let _ = getrandom::fill(&mut random);
+        let jittered = backoff.mul_f64(0.5 + f64::from(random[0]) / 510.0);
+        let pause = match wish {
+            None => jittered,
+            // A homeserver's rate limits say exactly when the next request is allowed.
+            Some(wish) if self.destination == Destination::Homeserver => wish.max(self.settings.first_pause),
+            Some(wish) => wish.max(jittered),
+        };
+        lane.not_before = Some(Instant::now() + pause);
+        pause
+    }
+}
+
+/// What a turn came to.
+struct Settled {
+    /// Something was delivered: there may be more.
+    progress: bool,
+    /// It tells against the destination itself.
+    failed: bool,
+}
+
+/// What a room's turn needs.
+struct Turns {
+    env: Arc<Env>,
+    destination: Destination,
+    transport: Arc<dyn Transport>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Turns {
+    async fn turn(&self, room: RoomKey) -> (RoomKey, Result<Turn, StoreError>) {
+        (room, self.deliver(room).await)
+    }
+
+    /// Sends a room's oldest entries, one after the other.
+    async fn deliver(&self, room: RoomKey) -> Result<Turn, StoreError> {
         let prefix = [&self.destination.key()[..], &room[..]].concat();
         let rows = self
             .env
             .store
             .scan(Scan::prefix(Space::Outbox, prefix).limit(TURN))
             .await?;
-        let mut done: Vec<(Bytes, Option<DeadLetterRecord>)> = Vec::new();
-        let mut failed = false;
+        let mut turn = Turn {
+            room,
+            full: rows.len() == TURN,
+            done: Vec::new(),
+            retry: None,
+        };
         for (key, value) in rows {
+            if *self.stop.borrow() && !turn.done.is_empty() {
+                break;
+            }
             let entry = self.entry(&key, &value).await?;
             let what = entry.body.name();
             let started = Instant::now();
@@ -213,8 +347,7 @@ impl Run {
                         seq = entry.seq, what, "delivered"
                     );
                     count(what, "done");
-                    done.push((key, None));
-                    self.lanes.insert(room, Lane::default());
+                    turn.done.push((key, None));
                 }
                 Delivery::Refused { code, reason } => {
                     tracing::error!(
@@ -223,7 +356,7 @@ impl Run {
                     );
                     count(what, "refused");
                     let refused_at = self.env.clock.now_ms();
-                    done.push((
+                    turn.done.push((
                         key,
                         Some(DeadLetterRecord {
                             entry,
@@ -235,39 +368,17 @@ impl Run {
                 }
                 Delivery::Retry { after, reason } => {
                     count(what, "retry");
-                    let pause = self.pause(room, after);
                     tracing::warn!(
                         request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
-                        seq = entry.seq, what, reason, pause_ms = pause.as_millis(), "not delivered yet"
+                        seq = entry.seq, what, reason, wish_ms = after.map(|wish| wish.as_millis()), "not delivered yet"
                     );
-                    failed = true;
+                    turn.retry = Some(Wait { wish: after });
+                    turn.full = false;
                     break;
                 }
             }
         }
-        failpoint::hit("sender.after-send");
-        if !done.is_empty() {
-            let guard = match self.guard.take() {
-                Some(guard) => guard,
-                None => {
-                    self.env
-                        .store
-                        .acquire(&Owner::Destination(self.destination.clone()).key())
-                        .await?
-                }
-            };
-            let mut batch = Batch::guarded(guard);
-            for (key, dead) in &done {
-                batch.delete(Space::Outbox, key);
-                if let Some(dead) = dead {
-                    let value = serde_json::to_vec(dead).unwrap_or_default();
-                    batch.put(Space::DeadLetter, key, value);
-                }
-            }
-            self.guard = self.env.store.commit(batch).await?.guard;
-        }
-        failpoint::hit("sender.after-cursor");
-        Ok((done.len(), failed))
+        Ok(turn)
     }
 
     async fn entry(&self, key: &[u8], value: &[u8]) -> Result<OutboxEntry, StoreError> {
@@ -286,23 +397,6 @@ impl Run {
             body: record.body,
             octets: Octets(octets),
         })
-    }
-
-    fn pause(&mut self, room: [u8; 16], wish: Option<Duration>) -> Duration {
-        let lane = self.lanes.entry(room).or_default();
-        lane.failures = lane.failures.saturating_add(1);
-        let doubled = self
-            .settings
-            .first_pause
-            .saturating_mul(1 << lane.failures.saturating_sub(1).min(16));
-        let backoff = doubled.min(self.settings.longest_pause);
-        // Between half and all of it, so that many rooms don't come back in one instant.
-        let mut random = [0; 1];
-        let _ = getrandom::fill(&mut random);
-        let jittered = backoff.mul_f64(0.5 + f64::from(random[0]) / 510.0);
-        let pause = wish.map_or(jittered, |wish| wish.max(jittered));
-        lane.not_before = Some(Instant::now() + pause);
-        pause
     }
 }
 

@@ -7,6 +7,7 @@ use mimi_wire::mls::GroupInfo;
 use mimi_wire::uri::MimiUri;
 use serde_json::json;
 
+use super::face::RoomFace;
 use super::scribe::{Entry, Scribe};
 use super::{RoomState, graph};
 use crate::carrier::{self, Decimal, HandshakeKind, Mode, Octets};
@@ -47,6 +48,7 @@ impl RoomState {
         for (user, role) in group.participants(View::Effective) {
             scribe.role(user, role.0)?;
         }
+        scribe.face_of(&group)?;
         let first = scribe.head.feed_next;
         scribe.admit(&who.user, first)?;
         scribe.want_portal(&who.user)?;
@@ -68,6 +70,16 @@ fn room_name(group_info: &[u8]) -> Option<String> {
         .get_as(component_id::ROOM_METADATA)?
         .ok()?;
     (!metadata.room_name.is_empty()).then_some(metadata.room_name)
+}
+
+/// Content of a room's `org.causeway.room`, in its graph and in its portal.
+pub(crate) fn room_content(record: &RoomRecord) -> carrier::Room {
+    carrier::Room {
+        room: record.room.as_str().to_owned(),
+        hub: record.room.domain().as_str().to_owned(),
+        group_id: record.group_id.clone().unwrap_or_default(),
+        mode: Mode::Opaque,
+    }
 }
 
 impl<'a> Scribe<'a> {
@@ -96,6 +108,7 @@ impl<'a> Scribe<'a> {
             created_at: now,
             graph: graph.record,
             portal: PortalState::None,
+            face: RoomFace::default(),
         };
         let head = RoomHead {
             graph: graph.head,
@@ -124,12 +137,7 @@ impl Scribe<'_> {
     }
 
     pub(super) fn room_content(&self) -> carrier::Room {
-        carrier::Room {
-            room: self.room.room.as_str().to_owned(),
-            hub: self.room.room.domain().as_str().to_owned(),
-            group_id: self.room.group_id.clone().unwrap_or_default(),
-            mode: Mode::Opaque,
-        }
+        room_content(&self.room)
     }
 
     /// Writes the role that a user has now in the group's effective view, where it is another one than before.

@@ -292,7 +292,9 @@ impl Scribe<'_> {
         );
         entry.ratchet_tree = Some(tree.to_bytes());
         let event_id = self.handshake(&entry)?;
-        let pos = self.feed(Some(&event_id), Audience::Users(users.clone()), FeedKind::Welcome)?;
+        let audience = Audience::Users(users.clone());
+        let pos = self.feed(Some(&event_id), audience.clone(), FeedKind::Welcome)?;
+        self.wake(pos, &audience, Some(message.as_bytes()))?;
         for user in users {
             if !self.is_here(&user) {
                 self.admit(&user, pos)?;

@@ -119,7 +119,7 @@ impl Scribe<'_> {
         let event_id = self.event(carrier::MESSAGE, None, content)?;
         self.feed(Some(&event_id), Audience::All, FeedKind::Message)?;
         if origin == Origin::Elsewhere {
-            self.portal_event(carrier::MESSAGE, content, &event_id)?;
+            self.portal_event_at(carrier::MESSAGE, content, &event_id, Some(content.accepted_at.0))?;
         }
         Ok(event_id)
     }

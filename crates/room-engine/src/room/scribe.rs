@@ -169,6 +169,20 @@ impl<'a> Scribe<'a> {
             .collect()
     }
 
+    /// Everybody's record, as it is now.
+    pub(super) fn everybody(&self) -> BTreeMap<&MimiUri, &ParticipantRecord> {
+        let before = self.before.iter().flat_map(|before| before.participants.iter());
+        before.chain(self.participants.iter()).collect()
+    }
+
+    /// Whether somebody comes, goes, or is something else than before.
+    pub(super) fn people_changed(&self) -> bool {
+        let before = |user| self.before.and_then(|before| before.participants.get(user));
+        self.participants
+            .iter()
+            .any(|(user, now)| before(user).map_or(!now.is_nothing(), |before| before != now))
+    }
+
     /// A participant's record, to be changed.
     pub(super) fn participant_mut(&mut self, user: &MimiUri) -> &mut ParticipantRecord {
         let before = self.before.and_then(|before| before.participants.get(user));
@@ -299,6 +313,11 @@ impl<'a> Scribe<'a> {
         item: FeedKind,
     ) -> Result<u64, Refusal> {
         let pos = self.head.feed_next;
+        // A Welcome wakes in its own way, and nobody is woken for what they were just told.
+        let wakes = !matches!(item, FeedKind::Status { .. } | FeedKind::Welcome);
+        if wakes {
+            self.wake(pos, &audience, None)?;
+        }
         let record = FeedRecord {
             at: self.at,
             event_id: event_id.map(str::to_owned),
@@ -310,6 +329,59 @@ impl<'a> Scribe<'a> {
         self.head.feed_next = pos.saturating_add(1);
         self.decision.feed = Some((self.room.room.clone(), self.head.feed_next));
         Ok(pos)
+    }
+
+    /// Wakes those of this provider's users who want it and whom a feed entry is for.
+    pub(super) fn wake(
+        &mut self,
+        pos: u64,
+        audience: &Audience,
+        welcome: Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        if self.env.wakes.is_empty() {
+            return Ok(());
+        }
+        let users: Vec<MimiUri> = match audience {
+            Audience::All => {
+                let here = self
+                    .everybody()
+                    .into_iter()
+                    .filter(|(_, participant)| participant.here);
+                here.map(|(user, _)| user.clone()).collect()
+            }
+            Audience::Users(users) => users.iter().cloned().collect(),
+        };
+        for user in users {
+            let devices =
+                self.env
+                    .wakes
+                    .devices(&user, self.id(), self.env.clock.now_ms(), welcome.is_some());
+            let Some(mxid) = self.env.matrix_id(&user).filter(|_| !devices.is_empty()) else {
+                continue;
+            };
+            let content = carrier::Wake {
+                room: self.room.room.as_str().to_owned(),
+                pos: carrier::Decimal(pos),
+                welcome: welcome
+                    .filter(|octets| octets.len() <= carrier::INLINE_LIMIT)
+                    .map(|octets| Octets(octets.to_vec())),
+            };
+            let content = serde_json::to_value(&content).map_err(Refusal::internal)?;
+            for device in devices {
+                let body = OutboxBody::ToDevice {
+                    user: mxid.clone(),
+                    txn_id: hex::encode(crate::owner::half_sha256(
+                        format!("{} {pos} {device}", self.room.room.as_str()).as_bytes(),
+                    )),
+                    device: Some(device),
+                    event_type: carrier::WAKE.to_owned(),
+                    content: content.clone(),
+                };
+                let lane = format!("{} (wake)", self.room.room.as_str());
+                self.queue_in(lane, Destination::Homeserver, body, None)?;
+            }
+        }
+        Ok(())
     }
 
     /// A feed entry that tells a user how a submission stands.
@@ -377,10 +449,21 @@ impl<'a> Scribe<'a> {
         body: OutboxBody,
         octets: Option<Payload>,
     ) -> Result<(), Refusal> {
+        self.queue_in(self.room.room.as_str().to_owned(), destination, body, octets)
+    }
+
+    /// Queues an outbox entry in a queue of that name, which goes on beside the room's own.
+    pub(super) fn queue_in(
+        &mut self,
+        lane: String,
+        destination: Destination,
+        body: OutboxBody,
+        octets: Option<Payload>,
+    ) -> Result<(), Refusal> {
         let seq = self.head.outbox_next.entry(destination.to_string()).or_insert(1);
         let record = OutboxRecord {
             destination,
-            room: self.room.room.as_str().to_owned(),
+            room: lane,
             seq: *seq,
             request_id: self.ctx.request_id.clone(),
             queued_at: self.at,

@@ -87,6 +87,32 @@ impl RoomState {
         Ok(decision)
     }
 
+    /// A submission in the portal that is none, or whose sender takes no part: the sender sees why in the portal, and in
+    /// the feed where there is one.
+    pub(super) fn refuse_submission(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        user: &MimiUri,
+        id: &str,
+        refusal: &SubmissionState,
+        entry: InboxKey,
+    ) -> Result<Decision, Refusal> {
+        let mut scribe = Scribe::new(env, ctx, self.known()?);
+        consume(&mut scribe.decision, Some(entry));
+        if scribe.is_here(user) {
+            scribe.status(user, id, refusal.clone())?;
+        }
+        let content = carrier::Status {
+            id: id.to_owned(),
+            state: refusal.clone(),
+        };
+        scribe.portal_event(carrier::STATUS, &content, &format!("refused {}", entry.0))?;
+        let (decision, changes) = scribe.finish(Reply::Done)?;
+        self.take(changes);
+        Ok(decision)
+    }
+
     /// The hub's answer to a queued submission.
     pub(super) async fn submission_outcome(
         &mut self,

@@ -186,6 +186,7 @@ impl Scribe<'_> {
         entry.external_proposals = (!stapled.is_empty()).then(|| concat(&stapled));
         let event_id = self.handshake(&entry)?;
         self.roles(group, &touched)?;
+        self.face_of(group)?;
 
         let commit_pos = self.feed(Some(&event_id), Audience::All, FeedKind::Commit)?;
         let welcomed: BTreeSet<MimiUri> = added
@@ -194,7 +195,9 @@ impl Scribe<'_> {
             .filter_map(MimiUri::client_user)
             .collect();
         if !welcomed.is_empty() {
-            self.feed(Some(&event_id), Audience::Users(welcomed), FeedKind::Welcome)?;
+            let audience = Audience::Users(welcomed);
+            let pos = self.feed(Some(&event_id), audience.clone(), FeedKind::Welcome)?;
+            self.wake(pos, &audience, entry.welcome.as_deref())?;
         }
         for user in &joined {
             if !self.is_here(user) {
@@ -204,7 +207,10 @@ impl Scribe<'_> {
             }
         }
         for user in &left {
-            self.dismiss(user, access.remove(user), commit_pos.saturating_add(1))?;
+            // Who was taken out on a request reads nothing since then.
+            if self.is_here(user) {
+                self.dismiss(user, access.remove(user), commit_pos.saturating_add(1))?;
+            }
             self.leave_portal(user)?;
         }
 
@@ -219,7 +225,7 @@ impl Scribe<'_> {
         Ok(())
     }
 
-    fn proposals(&mut self, group: &mut Group, judged: JudgedProposals) -> Result<(), Refusal> {
+    pub(super) fn proposals(&mut self, group: &mut Group, judged: JudgedProposals) -> Result<(), Refusal> {
         let messages: Vec<MlsMessage> = judged.proposals.iter().map(|p| p.message().clone()).collect();
         let providers = judged.providers_before.clone();
         let epoch = judged.epoch.0;
@@ -239,6 +245,7 @@ impl Scribe<'_> {
             }
         }
         self.roles(group, &touched)?;
+        self.face_of(group)?;
         self.snapshot(group)?;
         metrics::counter!("causeway_handshakes_total", "kind" => "proposals").increment(1);
         Ok(())

@@ -158,6 +158,20 @@ impl UserState {
             }
         };
         self.write(&mut decision, direction, &pair)?;
+        let words = match &notice {
+            Some(Notice::ConsentAsked { .. }) => Some(format!(
+                "{0} asks for your consent to add you to rooms. Say accept {0}, or refuse {0}.",
+                other.as_str()
+            )),
+            Some(Notice::ConsentAnswered { granted: true, .. }) => {
+                Some(format!("{} lets you add them to rooms.", other.as_str()))
+            }
+            _ => None,
+        };
+        if let Some(words) = words {
+            let distinct = format!("consent {} {now}", other.as_str());
+            self.tell_by_bot(env, ctx, &mut decision, &distinct, &words)?;
+        }
         decision.notices.extend(notice.map(|what| UserNotice {
             user: self.user.clone(),
             what,

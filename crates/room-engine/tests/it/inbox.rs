@@ -81,12 +81,16 @@ async fn a_portal_submission_counts_once() {
     )
     .await
     .unwrap();
-    let found = statuses(&world, 1).await;
+    let found = statuses(&world, 2).await;
     assert_eq!(found[0]["id"], json!(id));
     assert_eq!(found[0]["state"], "accepted");
+    // What is no submission is answered too, by the id of its event where it has none of its own.
+    assert_eq!(found[1]["id"], "$bad");
+    assert_eq!(found[1]["state"], "refused");
+    assert_eq!(found[1]["code"], "malformed");
     world.restart(A).await;
     world.quiet().await;
-    assert_eq!(statuses(&world, 1).await.len(), 1);
+    assert_eq!(statuses(&world, 2).await.len(), 2);
     let page = world
         .engine(A)
         .feed(&uri(&room), &uri("mimi://a.example/u/alice"), 1, 100, None)
@@ -165,7 +169,7 @@ async fn poisonous_events_are_set_aside_with_their_reasons_and_missed_ones_are_t
     let portal = a.portal_room(&uri(&room)).await.unwrap().unwrap();
     let mut transaction = room_engine::InboundTransaction::of(
         "t1",
-        vec![event("$bad", carrier::MESSAGE, &portal, json!({"id": 1}))],
+        vec![event("$bad", carrier::LOGIN, &portal, json!({"id": 1}))],
     );
     transaction.set_aside.push(room_engine::SetAside {
         at: 0,
@@ -200,7 +204,7 @@ async fn poisonous_events_are_set_aside_with_their_reasons_and_missed_ones_are_t
     let (submission, _) = engine.submission(&room, &id).unwrap();
     let content = json!({ "id": submission.id, "message": URL_SAFE_NO_PAD.encode(&submission.message.0) });
     let timeline = vec![
-        event("$bad", carrier::MESSAGE, &portal, json!({"id": 1})),
+        event("$bad", carrier::LOGIN, &portal, json!({"id": 1})),
         event("$missed", carrier::MESSAGE, &portal, content),
     ];
     assert_eq!(a.compared_up_to(&portal).await.unwrap(), None);

@@ -15,6 +15,7 @@ mod inbox;
 mod keys;
 mod migrate;
 mod people;
+mod portal;
 mod sender;
 mod story;
 mod world;

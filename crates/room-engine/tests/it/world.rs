@@ -96,6 +96,7 @@ pub(crate) fn config(provider: &str) -> EngineConfig {
         provider: domain(provider),
         node_name: format!("cw1.{provider}"),
         homeserver: (provider == A).then(|| HomeserverInfo {
+            admins: Vec::new(),
             server_name: provider.to_owned(),
             bot: format!("@_mimi:{provider}"),
         }),
@@ -502,6 +503,13 @@ fn item_of(item: room_engine::FeedItem) -> FeedItem {
         room_engine::FeedItem::Status { id, state } => FeedItem::Status(SubmissionStatus {
             id,
             state: status_of(state),
+        }),
+        room_engine::FeedItem::Wish { wish } => FeedItem::Wish(mls_client::api::Wish {
+            id: wish.id,
+            at: wish.at,
+            room: wish.room,
+            asked_in: wish.asked_in,
+            want: serde_json::from_value(serde_json::to_value(wish.want).unwrap()).unwrap(),
         }),
     }
 }

@@ -85,6 +85,9 @@ pub struct Room {
     pub log_entries: u64,
     /// Matrix room id of the portal, where there is one.
     pub portal: Option<String>,
+    /// How the portal stands: `none`, `wanted`, `linked`, `closing`, `unbridged`.
+    #[serde(default)]
+    pub portal_state: String,
     /// Who takes part.
     pub participants: Vec<Participant>,
     /// Position after the newest feed entry.
@@ -233,6 +236,7 @@ impl From<RoomView> for Room {
             heads: view.heads,
             log_entries: view.log_entries,
             portal: view.portal,
+            portal_state: view.portal_state.to_owned(),
             participants: view.participants.into_iter().map(participant).collect(),
             feed_next: view.feed_next,
         }

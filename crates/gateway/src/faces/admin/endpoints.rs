@@ -128,12 +128,46 @@ pub(super) async fn rooms(State(face): State<AdminFace>) -> Result<Json<Vec<Room
     ))
 }
 
+fn room_uri(text: &str) -> Result<MimiUri, Problem> {
+    MimiUri::parse(text)
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("the room URI: {e}")))
+}
+
+pub(super) async fn unbridge(
+    State(face): State<AdminFace>,
+    Extension(id): Extension<RequestId>,
+    Path(room): Path<String>,
+) -> Result<StatusCode, Problem> {
+    face.0.engine.unbridge((&id).into(), &room_uri(&room)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn bridge(
+    State(face): State<AdminFace>,
+    Extension(id): Extension<RequestId>,
+    Path(room): Path<String>,
+) -> Result<StatusCode, Problem> {
+    face.0.engine.bridge((&id).into(), &room_uri(&room)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn sync_portal(
+    State(face): State<AdminFace>,
+    Extension(id): Extension<RequestId>,
+    Path(room): Path<String>,
+) -> Result<StatusCode, Problem> {
+    face.0
+        .engine
+        .sync_portal((&id).into(), &room_uri(&room)?, None)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(super) async fn room(
     State(face): State<AdminFace>,
     Path(room): Path<String>,
 ) -> Result<Json<Room>, Problem> {
-    let uri = MimiUri::parse(&room)
-        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("the room URI: {e}")))?;
+    let uri = room_uri(&room)?;
     let view = face
         .0
         .engine

@@ -2,7 +2,7 @@
 
 use mls_client::api::{
     B64, FeedEntry, FeedItem, KeyPackageStock, LogPage, RefusalCode, RoomSummary, SubmissionState,
-    SubmissionStatus,
+    SubmissionStatus, Want, Wish,
 };
 use room_engine::carrier::{self, SubmissionRefusal};
 use room_engine::{RoomView, UserRoom};
@@ -66,6 +66,31 @@ pub(super) fn state(state: carrier::SubmissionState) -> SubmissionState {
     }
 }
 
+pub(super) fn wish(wish: room_engine::wish::Wish) -> Wish {
+    Wish {
+        id: wish.id,
+        at: wish.at,
+        room: wish.room,
+        asked_in: wish.asked_in,
+        want: want(wish.want),
+    }
+}
+
+fn want(want: room_engine::wish::Want) -> Want {
+    use room_engine::wish::Want as From;
+    match want {
+        From::Start { users, name } => Want::Start { users, name },
+        From::Add { user } => Want::Add { user },
+        From::Remove { user } => Want::Remove { user },
+        From::Ban { user } => Want::Ban { user },
+        From::Unban { user } => Want::Unban { user },
+        From::SetRole { user, role } => Want::SetRole { user, role },
+        From::Rename { name } => Want::Rename { name },
+        From::SetTopic { topic } => Want::SetTopic { topic },
+        From::Leave => Want::Leave,
+    }
+}
+
 pub(super) fn page(page: room_engine::FeedPage) -> LogPage {
     LogPage {
         entries: page.entries.into_iter().map(entry).collect(),
@@ -102,6 +127,7 @@ fn entry(entry: room_engine::FeedEntry) -> FeedEntry {
                 message: B64(message),
                 frank: frank.map(B64),
             },
+            From::Wish { wish: made } => FeedItem::Wish(wish(*made)),
             From::Status { id, state: now } => FeedItem::Status(SubmissionStatus {
                 id,
                 state: state(now),

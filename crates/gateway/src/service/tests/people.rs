@@ -9,7 +9,6 @@ use mimi_wire::protocol::{
     SearchIdentifierType,
 };
 use mimi_wire::{Encode as _, MimiUri};
-use std::time::Duration;
 
 const ALICE: &str = "mimi://a.example/u/alice";
 const BOB: &str = "mimi://b.example/u/bob";

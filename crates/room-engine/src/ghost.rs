@@ -5,10 +5,12 @@
 //! `_mimi_h_` with the base32 of its SHA-256. An authority can't hold `@` and an encoded octet can't be `_`, so the
 //! last `=40` and the prefix `h_` are unambiguous: two URIs never share a ghost.
 
-use crate::NAMESPACE;
 use mimi_wire::uri::MimiUri;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
+
+/// What the local part of every ghost and portal alias starts with.
+pub const NAMESPACE: &str = "_mimi_";
 
 /// Longest Matrix user id, in octets.
 const MAX_MXID: usize = 255;
@@ -99,7 +101,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 /// base32 (RFC 4648, lower case, no padding) of the SHA-256: 52 characters.
-pub(crate) fn hashed(octets: &[u8]) -> String {
+pub fn hashed(octets: &[u8]) -> String {
     const DIGITS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let (mut out, mut buffer, mut bits) = (String::with_capacity(52), 0_u32, 0_u32);
     let mut push = |five: u32| {

@@ -1,0 +1,225 @@
+//! What a portal lacks: the difference between what it has to show and what the homeserver's room holds. Pure.
+//!
+//! The plan is made anew from the room's state each time, so an interrupted one goes on where it stopped, a portal that
+//! somebody changed is put back, and one whose homeserver was restored from a backup is made whole by the same code.
+
+use crate::homeserver::StateEvent;
+use room_engine::{PortalWanted, carrier};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// What the bot alone may do.
+const NOBODY: i64 = 100;
+
+/// One thing to be done in a portal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Set a state event with an empty state key.
+    State {
+        /// Its type.
+        event_type: &'static str,
+        /// Its content.
+        content: Value,
+    },
+    /// Lift a user's ban.
+    Unban(String),
+    /// Invite a user of the homeserver.
+    Invite(String),
+    /// Make a ghost and bring it in.
+    BringIn {
+        /// Matrix user id.
+        ghost: String,
+        /// Its MIMI URI.
+        uri: String,
+        /// Whether it is invited already.
+        invited: bool,
+    },
+    /// Show a user out.
+    Remove {
+        /// Matrix user id.
+        user: String,
+        /// Shown to them.
+        reason: &'static str,
+    },
+    /// A ghost leaves.
+    TakeOut(String),
+    /// Ban a user.
+    Ban(String),
+}
+
+/// A member as the room has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Member<'a> {
+    membership: &'a str,
+    /// Whether it is so by the user's own act.
+    own_act: bool,
+}
+
+/// What there is to do, in the order in which to do it: first what concerns everybody, then people, then ghosts.
+pub fn plan(wanted: &PortalWanted, bot: &str, state: &[StateEvent]) -> Vec<Step> {
+    let content = |event_type: &str| {
+        state
+            .iter()
+            .find(|event| event.event_type == event_type && event.state_key.is_empty())
+            .map(|event| &event.content)
+    };
+    let mut steps = Vec::new();
+    let mut set = |event_type: &'static str, now: Option<&Value>, content: Value| {
+        if now != Some(&content) {
+            steps.push(Step::State { event_type, content });
+        }
+    };
+    set(carrier::ROOM, content(carrier::ROOM), wanted.info.clone());
+    let now = content("m.room.power_levels");
+    set("m.room.power_levels", now, power_levels(wanted, bot, now));
+    let text = |event_type: &str, field: &str| {
+        content(event_type)
+            .and_then(|content| content.get(field))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for (event_type, field, wish) in [
+        ("m.room.name", "name", &wanted.name),
+        ("m.room.topic", "topic", &wanted.topic),
+    ] {
+        let wish = wish.as_deref().unwrap_or_default();
+        if text(event_type, field) != wish {
+            steps.push(Step::State {
+                event_type,
+                content: json!({ field: wish }),
+            });
+        }
+    }
+    steps.extend(members(wanted, bot, state));
+    steps
+}
+
+fn members(wanted: &PortalWanted, bot: &str, state: &[StateEvent]) -> Vec<Step> {
+    let actual: BTreeMap<&str, Member<'_>> = state
+        .iter()
+        .filter(|event| event.event_type == "m.room.member")
+        .filter_map(|event| {
+            let member = Member {
+                membership: event.content.get("membership")?.as_str()?,
+                own_act: event.sender == event.state_key,
+            };
+            Some((event.state_key.as_str(), member))
+        })
+        .collect();
+    let (mut people, mut ghosts, mut out) = (Vec::new(), Vec::new(), Vec::new());
+    for (mxid, member) in &wanted.members {
+        let now = actual.get(mxid.as_str());
+        let membership = now.map_or("leave", |now| now.membership);
+        if member.banned {
+            if membership != "ban" {
+                out.push(Step::Ban(mxid.clone()));
+            }
+            continue;
+        }
+        let steps = if member.ghost { &mut ghosts } else { &mut people };
+        if membership == "ban" {
+            steps.push(Step::Unban(mxid.clone()));
+        }
+        match membership {
+            "join" => {}
+            "invite" if !member.ghost => {}
+            _ if member.ghost => steps.push(Step::BringIn {
+                ghost: mxid.clone(),
+                uri: member.user.as_str().to_owned(),
+                invited: membership == "invite",
+            }),
+            // Who left by their own will isn't called back; the room is told by way of the log.
+            "leave" if now.is_some_and(|now| now.own_act) => {}
+            _ => steps.push(Step::Invite(mxid.clone())),
+        }
+    }
+    for (mxid, member) in &actual {
+        let wanted_here = wanted.members.contains_key(*mxid);
+        if wanted_here || *mxid == bot {
+            continue;
+        }
+        let ghost = mxid
+            .strip_prefix('@')
+            .is_some_and(|s| s.starts_with(crate::NAMESPACE));
+        match member.membership {
+            "join" | "invite" | "knock" if ghost => out.push(Step::TakeOut((*mxid).to_owned())),
+            "join" | "invite" | "knock" => out.push(Step::Remove {
+                user: (*mxid).to_owned(),
+                reason: "not a participant of the MIMI room",
+            }),
+            "ban" => out.push(Step::Unban((*mxid).to_owned())),
+            _ => {}
+        }
+    }
+    // Who goes, goes first: nobody is to read on for as long as a thousand ghosts take.
+    out.extend(people);
+    out.extend(ghosts);
+    out
+}
+
+/// The bot, who made the room, is above everybody (by level 100 up to room version 11, as creator from 12 on, where
+/// naming it would be an error). Users may submit messages; what an ordinary client would write in the clear reaches
+/// nobody in the MIMI room, so it is not taken. Only levels that differ from the most frequent one are listed: a list of
+/// everybody would not fit into an event in a large room.
+fn power_levels(wanted: &PortalWanted, bot: &str, now: Option<&Value>) -> Value {
+    let mut held: BTreeMap<i64, usize> = BTreeMap::new();
+    for member in wanted.members.values().filter(|member| !member.banned) {
+        let count = held.entry(member.level).or_default();
+        *count = count.saturating_add(1);
+    }
+    // Of two that are equally frequent the lower one.
+    let default = held
+        .iter()
+        .max_by_key(|(level, count)| (**count, -**level))
+        .map_or(0, |(level, _)| *level);
+    let mut users: Map<String, Value> = wanted
+        .members
+        .iter()
+        .filter(|(_, member)| !member.banned && member.level != default)
+        .map(|(mxid, member)| (mxid.clone(), member.level.into()))
+        .collect();
+    let bot_named = now.is_some_and(|now| {
+        now.pointer("/users")
+            .is_some_and(|users| users.get(bot).is_some())
+    });
+    if bot_named {
+        users.insert(bot.to_owned(), NOBODY.into());
+    }
+    let t = wanted.thresholds;
+    base_levels(
+        default,
+        &users,
+        [t.invite, t.kick, t.ban],
+        [t.roles, t.name, t.topic, t.send],
+    )
+}
+
+/// Power levels of a portal.
+pub(super) fn base_levels(
+    default: i64,
+    users: &Map<String, Value>,
+    [invite, kick, ban]: [i64; 3],
+    [roles, name, topic, send]: [i64; 4],
+) -> Value {
+    json!({
+        "users_default": default,
+        "users": users,
+        "events_default": NOBODY,
+        "state_default": NOBODY,
+        "invite": invite,
+        "kick": kick,
+        "ban": ban,
+        "redact": NOBODY,
+        "events": {
+            carrier::MESSAGE: send,
+            "m.room.power_levels": roles,
+            "m.room.name": name,
+            "m.room.topic": topic,
+        },
+        "historical": NOBODY,
+    })
+}
+
+#[cfg(test)]
+mod tests;
