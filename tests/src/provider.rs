@@ -130,6 +130,54 @@ impl Provider {
         Ok(provider)
     }
 
+    /// Makes it one of several nodes, `cw1`, from its next start on; `listen`: where the others come in.
+    pub fn cluster(&self, listen: SocketAddr) -> Result<()> {
+        let path = self.dir.join("causeway.toml");
+        let text = std::fs::read_to_string(&path).context("reading the configuration")?;
+        std::fs::write(
+            &path,
+            format!("{text}\n[cluster]\nname = \"cw1\"\nlisten = \"{listen}\"\n"),
+        )
+        .context("writing the configuration")
+    }
+
+    /// Makes a further node with `causeway node join`; answers with it and the line with which it is added.
+    pub async fn join(
+        &self,
+        dir: &Path,
+        name: &str,
+        addresses: Addresses,
+        listen: SocketAddr,
+    ) -> Result<(Self, String)> {
+        std::fs::create_dir_all(dir).context("making the node's folder")?;
+        let node = Self {
+            domain: self.domain.clone(),
+            dir: dir.to_owned(),
+            addresses,
+            process: None,
+        };
+        let mut command = node.command()?;
+        command.args(["node", "join", "--name", name, "--like"]);
+        command.arg(self.dir.join("causeway.toml"));
+        for (option, address) in [
+            ("--listen", listen),
+            ("--mimi-listen", addresses.mimi),
+            ("--client-listen", addresses.client),
+            ("--admin-listen", addresses.admin),
+            ("--appservice-listen", addresses.appservice),
+        ] {
+            command.args([option, &address.to_string()]);
+        }
+        run(&mut command).await?;
+        let line = run(node.command()?.args(["node", "self"])).await?;
+        Ok((node, line.trim().to_owned()))
+    }
+
+    /// Starts a node that waits to be added: it runs, but isn't ready.
+    pub async fn start_waiting(&mut self) -> Result<()> {
+        self.start_until(None, "healthz").await
+    }
+
     /// A command of this provider's binary, with its configuration.
     pub fn command(&self) -> Result<Command> {
         let mut command = Command::new(binary()?);
@@ -143,6 +191,10 @@ impl Provider {
 
     /// Starts the service and waits until it is ready. `failpoint`: where it is to die, `name:N`.
     pub async fn start(&mut self, failpoint: Option<&str>) -> Result<()> {
+        self.start_until(failpoint, "readyz").await
+    }
+
+    async fn start_until(&mut self, failpoint: Option<&str>, page: &str) -> Result<()> {
         let mut command = self.command()?;
         command.arg("serve");
         if let Some(point) = failpoint {
@@ -151,7 +203,7 @@ impl Provider {
         let name = format!("causeway of {}", self.domain);
         let mut process = Process::start(&name, &mut command, &self.log())?;
         let http = crate::matrix::http()?;
-        let url = format!("http://{}/readyz", self.addresses.admin);
+        let url = format!("http://{}/{page}", self.addresses.admin);
         let ready = || async {
             http.get(&url)
                 .send()

@@ -14,6 +14,7 @@ mod content;
 pub(crate) mod doctor;
 mod graph;
 mod init;
+mod node;
 mod output;
 mod room;
 mod schema;
@@ -52,6 +53,7 @@ enum Command {
     Appservice(appservice::AppserviceArgs),
     User(user::UserArgs),
     Room(room::RoomArgs),
+    Node(node::NodeArgs),
     Store(store::StoreArgs),
     Content(content::ContentArgs),
     Graph(graph::GraphArgs),
@@ -105,6 +107,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Appservice(args) => appservice::run(args, &config()?),
         Command::User(args) => user::run(args, &config()?),
         Command::Room(args) => room::run(args, &config()?),
+        Command::Node(args) => node::run(args, config, &path),
         Command::Store(args) => store::run(args, &config()?),
         Command::Content(args) => content::run(args),
         Command::Graph(args) => {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 mod admin;
 mod appservice;
 mod client_api;
+mod cluster;
 mod domain;
 pub mod example;
 mod homeserver;
@@ -29,6 +30,7 @@ mod validate;
 pub use admin::AdminConfig;
 pub use appservice::AppserviceConfig;
 pub use client_api::ClientApiConfig;
+pub use cluster::ClusterConfig;
 pub use domain::PeerDomain;
 pub use homeserver::HomeserverConfig;
 pub use keys::KeysConfig;
@@ -70,6 +72,8 @@ pub struct Config {
     /// What users of this provider are open to, unless they decide otherwise themselves.
     #[serde(default)]
     pub users: UsersConfig,
+    /// This node as one of several of the provider. Without this section it is the only one.
+    pub cluster: Option<ClusterConfig>,
     /// Health, metrics and administration. Keep it off the public network.
     #[serde(default)]
     pub admin: AdminConfig,

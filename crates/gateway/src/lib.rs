@@ -2,6 +2,7 @@
 //! a thin shell over [`cli::main`]; tests drive the parts directly.
 
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod faces;
 pub mod failure;

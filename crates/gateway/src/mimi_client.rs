@@ -119,7 +119,7 @@ struct AskedDirectory {
 }
 
 /// Leads every name to one address.
-struct Pinned(SocketAddr);
+pub(crate) struct Pinned(pub(crate) SocketAddr);
 
 impl Resolve for Pinned {
     fn resolve(&self, _: Name) -> Resolving {
@@ -362,7 +362,7 @@ fn max_age(header: &str) -> Duration {
 }
 
 /// An error with what lies below it.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(error) = next {

@@ -249,11 +249,17 @@ impl Senders {
     pub async fn run(mut self, mut stop: Stop) {
         // Subscribed before looking, so that nothing is missed in between.
         let mut new = self.engine.new_destinations();
+        let mut terms = self.engine.terms();
         self.start_known().await;
         loop {
             let next = tokio::select! {
                 () = stop.wait() => break,
                 next = new.recv() => next,
+                Ok(()) = terms.changed() => {
+                    // Another node may have queued for destinations that are new here.
+                    self.start_known().await;
+                    continue;
+                }
             };
             match next {
                 Ok(destination) => self.start(destination),

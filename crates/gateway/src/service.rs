@@ -1,5 +1,6 @@
 //! The whole service in one value: engine, faces, senders. `causeway serve` runs one; tests run several.
 
+use crate::cluster::Nodes;
 use crate::config::{Config, Secret};
 use crate::faces::admin::AdminFace;
 use crate::faces::client::ClientFace;
@@ -18,7 +19,7 @@ use delivery_service::HubIdentity;
 use event_graph::SigningIdentity;
 use metrics_exporter_prometheus::PrometheusHandle;
 use room_engine::outbox::{SenderSettings, Transport};
-use room_engine::{Engine, EngineConfig, HomeserverInfo, Keys, Limits, SystemClock};
+use room_engine::{Engine, EngineConfig, EngineError, HomeserverInfo, Keys, Limits, SystemClock};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use store::Store;
@@ -41,6 +42,7 @@ pub struct Addresses {
 pub struct Service {
     addresses: Addresses,
     engine: Engine,
+    nodes: Nodes,
     listeners: (StopHandle, Vec<JoinHandle<()>>),
     background: (StopHandle, Vec<JoinHandle<()>>),
 }
@@ -86,14 +88,17 @@ pub fn engine_config(config: &Config) -> EngineConfig {
 /// Opens the engine on a store.
 pub async fn open_engine(config: &Config, store: Arc<dyn Store>) -> Result<Engine, Failure> {
     let engine = Engine::open(engine_config(config), keys(config)?, store, Arc::new(SystemClock)).await;
-    engine.map_err(|e| {
-        Failure::new(
-            Code::StoreOpen,
-            "the engine can't start",
-            "run `causeway check`, then `causeway store verify`",
-        )
-        .with_source(e)
-    })
+    engine.map_err(engine_failure)
+}
+
+/// What an engine that can't start means.
+pub(crate) fn engine_failure(error: EngineError) -> Failure {
+    Failure::new(
+        Code::StoreOpen,
+        "the engine can't start",
+        "run `causeway check`, then `causeway store verify`",
+    )
+    .with_source(error)
 }
 
 /// The admin token, where there is one.
@@ -162,7 +167,7 @@ impl Service {
         let client = MimiClient::new(config, trust.clone())?;
         let beside = beside(config)?;
         let token = admin_token(config)?;
-        let engine = open_engine(config, store.clone()).await?;
+        let (mut nodes, store, engine) = Nodes::open(config, store).await?;
 
         let (stop_listeners, stop) = stop_pair();
         let mimi_tls = tls::mimi_server(&own, &trust)?;
@@ -192,21 +197,18 @@ impl Service {
             metrics,
             config.limits.body(),
             watch.clone(),
+            nodes.cluster().cloned(),
         );
 
         let limits = &config.limits;
         let client_tls = client_tls(config)?;
+        let mimi = nodes.face(config, "mimi", mimi.router());
+        let clients = nodes.face(config, "client", clients.router(directory));
+        let admin = nodes.face(config, "admin", admin.router());
         let mut listeners = vec![
-            Listener::bind("mimi", config.mimi.listen, Some(mimi_tls), mimi.router(), limits).await?,
-            Listener::bind(
-                "client",
-                config.client_api.listen,
-                client_tls,
-                clients.router(directory),
-                limits,
-            )
-            .await?,
-            Listener::bind("admin", config.admin.listen, None, admin.router(), limits).await?,
+            Listener::bind("mimi", config.mimi.listen, Some(mimi_tls), mimi, limits).await?,
+            Listener::bind("client", config.client_api.listen, client_tls, clients, limits).await?,
+            Listener::bind("admin", config.admin.listen, None, admin, limits).await?,
         ];
         if let (Some(beside), Some(watch)) = (&beside, &watch) {
             let state = AppserviceState {
@@ -218,9 +220,11 @@ impl Service {
                 .layer(axum::middleware::from_fn(|request, next| {
                     observe("appservice", request, next)
                 }));
+            let router = nodes.face(config, "appservice", router);
             listeners.push(Listener::bind("appservice", beside.listen, None, router, limits).await?);
         }
         let addresses = addresses(&listeners)?;
+        listeners.extend(nodes.listener(config, &engine).await?);
 
         let listening = listeners
             .into_iter()
@@ -235,12 +239,14 @@ impl Service {
         });
         let senders = Senders::new(engine.clone(), peers, to_homeserver, SenderSettings::default());
         let mut background = vec![tokio::spawn(senders.run(stop.clone()))];
+        background.extend(nodes.background(&engine, &stop));
         if let Some(watch) = watch {
             background.push(tokio::spawn(watching(watch, stop)));
         }
         Ok(Self {
             addresses,
             engine,
+            nodes,
             listeners: (stop_listeners, listening),
             background: (stop_background, background),
         })
@@ -258,6 +264,7 @@ impl Service {
 
     /// Stops: no new connections, running requests end, senders finish what is in flight, workers drain.
     pub async fn stop(self) {
+        self.nodes.hand_over().await;
         for (handle, tasks) in [self.listeners, self.background] {
             handle.stop();
             for task in tasks {
@@ -267,6 +274,7 @@ impl Service {
             }
         }
         self.engine.close().await;
+        self.nodes.stop().await;
     }
 }
 

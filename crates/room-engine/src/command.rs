@@ -149,6 +149,7 @@ pub(crate) enum RoomCommand {
     },
     Unbridge,
     Bridge,
+    TakeIn(Box<crate::aside::PendingRecord>),
 }
 
 /// A KeyPackage that was handed out for a room through its hub.

@@ -15,6 +15,7 @@ use crate::outbox::{Destination, DestinationRecord};
 use crate::owner::{Owner, UriKey};
 use crate::records::{OutboxRecord, outbox_key};
 use crate::refusal::Refusal;
+use crate::sequencer::{LocalSequencer, Sequencer};
 use crate::views::UserNotice;
 use crate::wake::Wakes;
 use crate::worker::{Workers, finish};
@@ -114,6 +115,11 @@ pub(crate) struct Env {
     pub(crate) keys: Keys,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sequencer: Arc<dyn Sequencer>,
+    /// This node's own store, where `store` is that of all nodes.
+    pub(crate) local: Arc<dyn Store>,
+    /// Held while a message is accepted aside.
+    pub(crate) aside: tokio::sync::Mutex<()>,
     feeds: Mutex<HashMap<UriKey, watch::Sender<u64>>>,
     wake: Mutex<HashMap<Destination, Arc<Notify>>>,
     new_destinations: broadcast::Sender<Destination>,
@@ -127,12 +133,7 @@ impl Env {
     /// Tells those who wait that a decision has been written.
     pub(crate) fn announce(&self, decision: &Decision) {
         if let Some((room, next)) = &decision.feed {
-            let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(feed) = feeds.get(&UriKey::of(room))
-                && feed.send(*next).is_err()
-            {
-                feeds.remove(&UriKey::of(room));
-            }
+            self.grown(UriKey::of(room), *next);
         }
         for destination in &decision.wake {
             let known = self
@@ -171,6 +172,15 @@ impl Env {
             .entry(UriKey::of(user))
             .or_insert_with(|| watch::channel(0).0)
             .subscribe()
+    }
+
+    fn grown(&self, room: UriKey, next: u64) {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feeds.get(&room)
+            && feed.send(next).is_err()
+        {
+            feeds.remove(&room);
+        }
     }
 
     /// Writes an outbox entry as part of a decision.
@@ -242,15 +252,32 @@ impl Engine {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EngineError> {
+        let local = store.clone();
+        Self::open_with(config, keys, store, clock, Arc::new(LocalSequencer::new()), local).await
+    }
+
+    /// The same as one of several nodes: commits of `store` are final at all of them, and `sequencer` says whether
+    /// this node may decide. `local` is the node's own store, for what it accepts while it is cut off.
+    pub async fn open_with(
+        config: EngineConfig,
+        keys: Keys,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        sequencer: Arc<dyn Sequencer>,
+        local: Arc<dyn Store>,
+    ) -> Result<Self, EngineError> {
         // A store that can't be read should fail here and not at the first request.
         store.get(Space::Cursor, b"probe").await?;
-        migrate(store.as_ref()).await?;
+        migrate(local.as_ref()).await?;
         let wakes = Wakes::load(store.as_ref()).await?;
         let env = Arc::new(Env {
             config,
             keys,
             store,
             clock,
+            sequencer,
+            local,
+            aside: tokio::sync::Mutex::default(),
             feeds: Mutex::default(),
             wake: Mutex::default(),
             new_destinations: broadcast::channel(1024).0,
@@ -310,7 +337,7 @@ impl Engine {
         }
     }
 
-    async fn room_command(
+    pub(crate) async fn room_command(
         &self,
         ctx: RequestContext,
         room: &MimiUri,
@@ -348,6 +375,24 @@ impl Engine {
     /// Destinations that get their first entry while nobody sends to them.
     pub fn new_destinations(&self) -> broadcast::Receiver<Destination> {
         self.env.new_destinations.subscribe()
+    }
+
+    /// The term under which this node orders, as it changes; none while another does.
+    pub fn terms(&self) -> watch::Receiver<Option<u64>> {
+        self.env.sequencer.terms()
+    }
+
+    /// To be called when the store holds a batch that another node decided: wakes the readers of feeds it grew.
+    pub fn applied(&self, batch: &store::Batch) {
+        let grown = batch.writes().filter_map(|(space, key, value)| {
+            let (room, position) = key.split_at_checked(16)?;
+            let position = u64::from_be_bytes(position.try_into().ok()?);
+            (space == Space::Feed && value.is_some())
+                .then_some((UriKey(room.try_into().ok()?), position.saturating_add(1)))
+        });
+        for (room, next) in grown {
+            self.env.grown(room, next);
+        }
     }
 
     pub(crate) fn env(&self) -> &Arc<Env> {

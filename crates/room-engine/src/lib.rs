@@ -3,6 +3,7 @@
 //! Every piece of state has an owner (a room, a user, the homeserver's inbox, a destination) with one worker, its only writer. A command becomes a decision, the decision becomes records, events and outbox entries, and
 //! all of them land in one atomic, synced batch before anybody is told. Faces translate and call [`Engine`]; what leaves goes through the [outbox].
 
+mod aside;
 pub mod bot;
 pub mod carrier;
 mod clock;
@@ -19,12 +20,14 @@ mod records;
 mod refusal;
 mod room;
 mod search;
+mod sequencer;
 mod user;
 mod views;
 pub mod wake;
 pub mod wish;
 mod worker;
 
+pub use aside::PendingMessage;
 pub use clock::{Clock, SystemClock};
 pub use command::{Actor, ClaimRoute, ClientActor, InboxKey, RequestContext, Submission};
 pub use consent::{Answer, RequiredOf, Sent};
@@ -39,6 +42,7 @@ pub use search::{
     FIELD_VALUE, OIDC_CLAIMS, PROFILE_FIELDS, ProfileField, SearchMode, SearchPolicy, Searchable,
     VCARD_PROPERTIES, Vocabulary,
 };
+pub use sequencer::{LocalSequencer, Sequencer};
 pub use user::ConsentAnswer;
 pub use views::{
     AccountView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage, KeyPackageStock, Notice,

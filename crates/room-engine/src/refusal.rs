@@ -64,10 +64,22 @@ pub enum Refusal {
     },
     /// The store failed; nothing was written.
     #[error("the store refused the write")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
     /// A broken invariant of this program.
     #[error("internal fault: {0}")]
     Internal(String),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { retry_after, why } => Self::Unavailable {
+                retry_after,
+                reason: why.to_string(),
+            },
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl Refusal {

@@ -30,6 +30,7 @@ mod update;
 pub(crate) use create::room_content;
 pub(crate) use face::RoomFace;
 pub use face::Thresholds;
+pub(crate) use message::Verdict;
 pub use requests::PortalAct;
 pub(crate) use requests::PortalRequest;
 
@@ -132,6 +133,7 @@ impl RoomState {
             } => self.route_claim(env, actor, requesting_user, target),
             RoomCommand::RecordClaim { claimed } => self.record_claim(env, claimed),
             RoomCommand::GroupInfo { actor, request } => self.group_info(env, actor, request),
+            RoomCommand::TakeIn(pending) => self.take_in(env, ctx, pending).await,
             RoomCommand::PortalCreated { portal } => self.portal_created(env, ctx, portal),
             RoomCommand::Card { who, card } => self.card(env, ctx, who, card),
             RoomCommand::RefuseSubmission {

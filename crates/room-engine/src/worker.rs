@@ -113,6 +113,8 @@ struct Memory {
     state: State,
     /// The right to write; taken with the first write, so that asking after what doesn't exist leaves no trace.
     guard: Option<Guard>,
+    /// The term it was loaded in. Another one may have left something else in the store.
+    term: u64,
 }
 
 enum State {
@@ -187,13 +189,17 @@ async fn one(
     ctx: &RequestContext,
     command: &Command,
 ) -> Result<Reply, Refusal> {
+    let term = env.sequencer.term()?;
     // Whatever fails below leaves nothing kept: the next command loads what the store has.
-    let mut memory = match kept.take() {
-        Some(memory) => memory,
-        None => Memory {
+    let mut memory = if let Some(memory) = kept.take().filter(|memory| memory.term == term) {
+        memory
+    } else {
+        env.sequencer.confirm(term).await?;
+        Memory {
             state: State::load(env, owner).await?,
             guard: None,
-        },
+            term,
+        }
     };
     let mut decision = match memory.state.decide(env, ctx, command).await {
         Ok(decision) => decision,
@@ -201,12 +207,15 @@ async fn one(
             // A refusal changes nothing, in memory neither; a fault may have.
             if !matches!(refusal, Refusal::Internal(_) | Refusal::Store(_)) {
                 *kept = Some(memory);
+                // Only who still orders knows that it is so.
+                env.sequencer.confirm(term).await?;
             }
             return Err(refusal);
         }
     };
     if decision.is_read() {
         *kept = Some(memory);
+        env.sequencer.confirm(term).await?;
         return Ok(decision.reply);
     }
     let guard = if let Some(guard) = memory.guard.take() {

@@ -48,6 +48,18 @@ pub struct Guard {
     pub version: u64,
 }
 
+/// By which right a batch is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// None: state without an owner.
+    #[default]
+    None,
+    /// The owner's guard.
+    Guard(Guard),
+    /// Claims the owner, as [`Store::acquire`](crate::Store::acquire) does.
+    Claim(OwnerKey),
+}
+
 /// A condition on a record, judged in the same step as the write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,10 +83,10 @@ pub(crate) struct Write {
 /// Expectations look at the store before the batch. Where a batch names a key twice, the later call counts.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    pub(crate) guard: Option<Guard>,
+    pub(crate) right: Right,
     pub(crate) expect: Vec<Expect>,
     pub(crate) writes: Vec<Write>,
-    /// Set by an import alone: may write the store's own records.
+    /// May write the store's own records: an import, or what another node has.
     pub(crate) restoring: bool,
 }
 
@@ -87,9 +99,22 @@ impl Batch {
     /// The next batch of an owner.
     pub fn guarded(guard: Guard) -> Batch {
         Batch {
-            guard: Some(guard),
+            right: Right::Guard(guard),
             ..Batch::default()
         }
+    }
+
+    /// A batch that claims an owner in the same step as it writes; [`Committed::guard`] is the new guard.
+    pub fn claiming(owner: OwnerKey) -> Batch {
+        Batch {
+            right: Right::Claim(owner),
+            ..Batch::default()
+        }
+    }
+
+    /// A batch that writes records as another node's store has them, leases included.
+    pub fn replica() -> Batch {
+        Batch::restoring()
     }
 
     pub(crate) fn restoring() -> Batch {
@@ -149,7 +174,24 @@ impl Batch {
 
     /// The guard, if the batch has an owner.
     pub fn guard(&self) -> Option<&Guard> {
-        self.guard.as_ref()
+        match &self.right {
+            Right::Guard(guard) => Some(guard),
+            Right::None | Right::Claim(_) => None,
+        }
+    }
+
+    /// Whose batch it is, by a guard or a claim.
+    pub fn owner(&self) -> Option<&OwnerKey> {
+        match &self.right {
+            Right::Guard(guard) => Some(&guard.owner),
+            Right::Claim(owner) => Some(owner),
+            Right::None => None,
+        }
+    }
+
+    /// Judges what can be judged without the store: sizes, and records only the store may write.
+    pub fn check(&self) -> Result<(), crate::StoreError> {
+        crate::judge::check_limits(self)
     }
 
     /// How many puts and deletes it holds.

@@ -1,6 +1,6 @@
 //! What can go wrong, and what to do then.
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{OwnerKey, Space};
 
@@ -109,6 +109,15 @@ pub enum StoreError {
     #[error("the store takes no more writes since one failed ({why}): mend the cause and restart")]
     ReadOnly {
         /// The first failure.
+        why: Arc<str>,
+    },
+    /// This node can't make the write final now: another node orders, or too few can be reached. Whether it was
+    /// written is unknown until the record is read again. Remedy: repeat the request, here or at another node.
+    #[error("this node can't make it final now: {why}")]
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+        /// What is missing.
         why: Arc<str>,
     },
     /// The store was closed. Remedy: open it again; during shutdown, none.

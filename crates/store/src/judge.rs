@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     Batch, Expect, Expected, Guard, MAX_BATCH_BYTES, MAX_KEY, MAX_VALUE, OwnerKey, Space, StoreError,
-    batch::Write,
+    batch::{Right, Write},
 };
 
 /// Keys of [`Space::Meta`] that begin with this are the store's own.
@@ -25,6 +25,9 @@ pub(crate) struct Judged {
 
 /// What can be judged without the state.
 pub(crate) fn check_limits(batch: &Batch) -> Result<(), StoreError> {
+    if let Right::Claim(owner) = &batch.right {
+        limit("an owner", owner.as_bytes().len(), MAX_KEY)?;
+    }
     for write in &batch.writes {
         limit("a key", write.key.len(), MAX_KEY)?;
         limit("a value", write.value.as_ref().map_or(0, Bytes::len), MAX_VALUE)?;
@@ -40,14 +43,15 @@ pub(crate) fn check_limits(batch: &Batch) -> Result<(), StoreError> {
 /// Judges a batch whose limits were checked.
 pub(crate) fn judge(view: &mut impl View, batch: Batch) -> Result<Judged, StoreError> {
     let Batch {
-        guard,
+        right,
         expect,
         mut writes,
         restoring: _,
     } = batch;
-    let guard = match guard {
-        None => None,
-        Some(guard) => {
+    let guard = match right {
+        Right::None => None,
+        Right::Claim(owner) => Some(claimed(view, &owner)?),
+        Right::Guard(guard) => {
             let found = lease(view, &guard.owner)?;
             if found.lease != guard.lease {
                 return Err(StoreError::Fenced {
@@ -95,17 +99,12 @@ pub(crate) fn judge(view: &mut impl View, batch: Batch) -> Result<Judged, StoreE
     Ok(Judged { writes, guard })
 }
 
-/// Claims an owner.
-pub(crate) fn claim(view: &mut impl View, owner: &OwnerKey) -> Result<Judged, StoreError> {
-    limit("an owner", owner.as_bytes().len(), MAX_KEY)?;
+/// The owner's guard under its next lease.
+fn claimed(view: &mut impl View, owner: &OwnerKey) -> Result<Guard, StoreError> {
     let found = lease(view, owner)?;
-    let guard = Guard {
+    Ok(Guard {
         lease: found.lease.saturating_add(1),
         ..found
-    };
-    Ok(Judged {
-        writes: vec![lease_record(&guard)],
-        guard: Some(guard),
     })
 }
 

@@ -26,10 +26,13 @@ mod judge;
 mod key;
 mod memory;
 mod report;
+#[cfg(feature = "suite")]
+pub mod sim;
 mod sled_store;
 mod space;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod wire;
 
 pub use api::{Record, Snapshot, Store};
 pub use batch::{Batch, Committed, Expect, Guard, OwnerKey, Scan};
@@ -39,6 +42,7 @@ pub use memory::MemoryStore;
 pub use report::{Collected, Problem, SpaceStats, Stats, Verify, VerifyReport};
 pub use sled_store::{SledOptions, SledStore};
 pub use space::Space;
+pub use wire::BatchError;
 
 /// Longest key, in bytes.
 pub const MAX_KEY: usize = 1024;

@@ -41,6 +41,11 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
+    #[cfg(feature = "suite")]
+    pub(crate) fn blob_hashes(&self) -> Vec<BlobHash> {
+        self.read().blobs.keys().copied().collect()
+    }
+
     // A panic can't leave the state half-written: batches are judged before the first write.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -79,9 +84,8 @@ impl State {
 #[async_trait]
 impl Store for MemoryStore {
     async fn acquire(&self, owner: &OwnerKey) -> Result<Guard, StoreError> {
-        let mut state = self.write();
-        let judged = judge::claim(&mut *state, owner);
-        state.apply(judged)?.guard.ok_or(StoreError::Closed)
+        let claimed = self.commit(Batch::claiming(owner.clone())).await?;
+        claimed.guard.ok_or(StoreError::Closed)
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {

@@ -240,11 +240,8 @@ async fn blocking<T: Send + 'static>(
 #[async_trait]
 impl Store for SledStore {
     async fn acquire(&self, owner: &OwnerKey) -> Result<Guard, StoreError> {
-        let owner = owner.clone();
-        self.ask(|reply| Request::Acquire(owner, reply))
-            .await?
-            .guard
-            .ok_or(StoreError::Closed)
+        let claimed = self.commit(Batch::claiming(owner.clone())).await?;
+        claimed.guard.ok_or(StoreError::Closed)
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
@@ -252,7 +249,7 @@ impl Store for SledStore {
             self.shared.count(|counters| counters.refused += 1);
             return Err(error);
         }
-        self.ask(|reply| Request::Commit(batch, reply)).await
+        self.ask(|reply| Request { batch, reply }).await
     }
 
     /// A read takes microseconds, less than a hop to another thread, so it runs where it is called; unless the writer

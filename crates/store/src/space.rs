@@ -117,9 +117,25 @@ spaces! {
     PortalCheck = 45, "portal_check";
     /// The newest events of the homeserver that could not be acted on, with the reason: a ring of fixed size.
     HsSetAside = 46, "hs_set_aside";
+    /// The node's part of the provider's replicated log: index and part to entry. Local to the node.
+    RaftLog = 60, "raft_log";
+    /// The node's vote, how far its log goes, and what of it is applied. Local to the node.
+    RaftState = 61, "raft_state";
+    /// A snapshot of another node that is being taken in. Local to the node.
+    RaftStaged = 62, "raft_staged";
+    /// Messages that this node accepted while it reached no majority, until they are distributed. Local to the node.
+    PendingMessage = 63, "pending_message";
 }
 
 impl Space {
+    /// Whether the records belong to one node alone, where a provider has several: they are never replicated.
+    pub const fn is_local(self) -> bool {
+        matches!(
+            self,
+            Space::RaftLog | Space::RaftState | Space::RaftStaged | Space::PendingMessage
+        )
+    }
+
     /// The stable code, as used in the database.
     pub const fn code(self) -> u8 {
         self as u8

@@ -42,6 +42,7 @@ macro_rules! store_suite {
             a_batch_is_written_whole_or_not_at_all
             a_later_call_of_a_batch_counts
             a_new_lease_fences_the_old_one
+            a_claim_and_its_writes_are_one_step
             an_owner_nobody_acquired_is_fenced
             a_version_is_used_once
             an_empty_batch_advances_its_guard

@@ -50,7 +50,7 @@ fn kills() -> usize {
 }
 
 /// A device that goes on where the command-line client left it.
-fn device(profile: &Path) -> Client<Http> {
+pub(crate) fn device(profile: &Path) -> Client<Http> {
     let engine = Engine::open(profile, None, Duration::from_secs(10)).unwrap();
     let account = engine.account().unwrap();
     let http = Http::new(&account.provider_url, None)
@@ -64,7 +64,7 @@ fn device(profile: &Path) -> Client<Http> {
 }
 
 /// Writes without pause until told to stop. Answers with the device and what it wrote.
-async fn talk(
+pub(crate) async fn talk(
     mut device: Client<Http>,
     room: String,
     name: &'static str,
@@ -105,7 +105,7 @@ fn composed(device: &Client<Http>, room: &str) -> usize {
 }
 
 /// Reads and repeats until nothing of this device waits and it has so many messages.
-async fn drain(device: &mut Client<Http>, room: &str, messages: usize) {
+pub(crate) async fn drain(device: &mut Client<Http>, room: &str, messages: usize) {
     let end = Instant::now() + DRAIN;
     loop {
         let outcome = device.sync().await;
@@ -128,12 +128,12 @@ async fn drain(device: &mut Client<Http>, room: &str, messages: usize) {
     }
 }
 
-fn is_message(entry: &Entry) -> bool {
+pub(crate) fn is_message(entry: &Entry) -> bool {
     matches!(entry.what, What::Message(_))
 }
 
 /// What a device has read, in the feed's order: sender's user URI and text.
-fn read(device: &Client<Http>, room: &str) -> Vec<(String, String)> {
+pub(crate) fn read(device: &Client<Http>, room: &str) -> Vec<(String, String)> {
     let room = device.engine().room(room).unwrap();
     assert_eq!(room.membership, Membership::Member);
     let mut entries: Vec<&Entry> = room.history.iter().filter(|e| e.pos.is_some()).collect();

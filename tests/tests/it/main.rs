@@ -16,6 +16,7 @@ mod fault_proxy;
 mod faults;
 mod graph;
 mod kill;
+mod nodes;
 mod portal;
 mod portal_ghosts;
 mod support;

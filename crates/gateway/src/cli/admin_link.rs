@@ -4,7 +4,8 @@
 use super::open_store;
 use crate::config::Config;
 use crate::faces::admin::api::{
-    Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, PREFIX, Room, SetAsideEvent,
+    Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Room,
+    SetAsideEvent,
 };
 use crate::failure::{Code, Failure};
 use crate::service::{admin_token, open_engine};
@@ -40,9 +41,21 @@ impl Link {
         let reached =
             tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(address)).await;
         if !matches!(reached, Ok(Ok(_))) {
+            if config.cluster.is_some() {
+                // Its store is one of several that hold the same: what is written there alone would set it apart.
+                return Err(Failure::new(
+                    Code::Admin,
+                    "the service does not run, and this node is one of several",
+                    "start it, or give the command at another node",
+                ));
+            }
             let store = Arc::new(open_store(config, true).await?);
             return Ok(Self::Stopped(open_engine(config, store).await?));
         }
+        Self::running(config, address)
+    }
+
+    fn running(config: &Config, address: SocketAddr) -> Result<Self, Failure> {
         let token = admin_token(config)?.ok_or_else(|| {
             Failure::new(
                 Code::Admin,
@@ -68,6 +81,27 @@ impl Link {
         if let Self::Stopped(engine) = self {
             engine.close().await;
         }
+    }
+
+    pub(super) async fn nodes(&self) -> Result<Nodes, Failure> {
+        self.json(Method::GET, "/nodes", None::<&()>).await
+    }
+
+    pub(super) async fn add_node(&self, node: &str) -> Result<(), Failure> {
+        let body = AddNode {
+            node: node.to_owned(),
+        };
+        self.call(Method::POST, "/nodes", Some(&body)).await.map(drop)
+    }
+
+    pub(super) async fn remove_node(&self, name: &str) -> Result<(), Failure> {
+        let path = format!("/nodes/{}", segment(name));
+        self.call(Method::DELETE, &path, None::<&()>).await.map(drop)
+    }
+
+    pub(super) async fn lead(&self, name: &str) -> Result<(), Failure> {
+        let path = format!("/nodes/{}/lead", segment(name));
+        self.call(Method::POST, &path, None::<&()>).await.map(drop)
     }
 
     pub(super) async fn accounts(&self) -> Result<Vec<Account>, Failure> {

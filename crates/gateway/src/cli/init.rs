@@ -207,6 +207,7 @@ fn config(args: &InitArgs, path: &Path) -> Result<Config, Failure> {
             },
             ..UsersConfig::default()
         },
+        cluster: None,
         admin: AdminConfig {
             listen: args.admin_listen,
             ..AdminConfig::default()

@@ -1,8 +1,9 @@
 //! The annotated example, made from the doc comments of the sections.
 
 use super::{
-    AdminConfig, AppserviceConfig, ClientApiConfig, Config, HomeserverConfig, KeysConfig, LimitsConfig,
-    LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy, ProviderConfig, StoreConfig, UsersConfig,
+    AdminConfig, AppserviceConfig, ClientApiConfig, ClusterConfig, Config, HomeserverConfig, KeysConfig,
+    LimitsConfig, LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy, ProviderConfig, StoreConfig,
+    UsersConfig,
 };
 use crate::failure::{Code, Failure};
 use mimi_wire::Domain;
@@ -71,6 +72,15 @@ pub fn sample() -> Result<Config, Failure> {
             ..AppserviceConfig::new(([127, 0, 0, 1], 8481).into(), "registration.yaml".into())
         }),
         users: UsersConfig::default(),
+        cluster: Some(ClusterConfig {
+            name: "cw1".into(),
+            key: "keys/cluster.key".into(),
+            listen: ([192, 0, 2, 1], 8484).into(),
+            address: Some("cw1.internal.a.example:8484".into()),
+            join: false,
+            nodes: Vec::new(),
+            election_ms: 1000,
+        }),
         admin: AdminConfig::default(),
         log: LogConfig::default(),
         limits: LimitsConfig::default(),
@@ -88,7 +98,7 @@ pub fn annotated() -> Result<String, Failure> {
     for line in plain.lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             let top = name.split('.').next().unwrap_or(name);
-            optional_section = matches!(top, "peers" | "homeserver" | "appservice");
+            optional_section = matches!(top, "peers" | "homeserver" | "appservice" | "cluster");
             section = schema
                 .pointer(&format!("/properties/{top}"))
                 .unwrap_or(&Json::Null);

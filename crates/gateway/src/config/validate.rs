@@ -73,6 +73,17 @@ impl Config {
                 "give both, or neither for plain HTTP behind a reverse proxy",
             ));
         }
+        if self
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.name.is_empty() || cluster.name.contains(char::is_whitespace))
+        {
+            found.push(problem(
+                "cluster.name",
+                "a node needs a name without spaces",
+                "write for example cw1",
+            ));
+        }
         self.homeserver_problems(&mut found);
         self.limit_problems(&mut found);
         found

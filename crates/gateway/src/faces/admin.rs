@@ -5,6 +5,7 @@ use crate::web::{BodyLimit, observe};
 use appservice::Watch;
 use axum::Router;
 use axum::routing::{delete, get, post};
+use lane::Cluster;
 use metrics_exporter_prometheus::PrometheusHandle;
 use room_engine::Engine;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use store::Store;
 pub mod api;
 mod endpoints;
 mod health;
+mod nodes;
 
 /// Name in logs and metrics.
 pub const FACE: &str = "admin";
@@ -28,10 +30,11 @@ struct Inner {
     metrics: Option<PrometheusHandle>,
     limit: BodyLimit,
     watch: Option<Watch>,
+    cluster: Option<Cluster>,
 }
 
 impl AdminFace {
-    /// Puts it together. Without a token the admin API is off; without a handle `/metrics` is.
+    /// Puts it together, with the node's part where there are several. Without a token the admin API is off; without a handle `/metrics` is.
     pub fn new(
         engine: Engine,
         store: Arc<dyn Store>,
@@ -39,6 +42,7 @@ impl AdminFace {
         metrics: Option<PrometheusHandle>,
         body_time: std::time::Duration,
         watch: Option<Watch>,
+        cluster: Option<Cluster>,
     ) -> Self {
         let limit = BodyLimit {
             size: 64 * 1024,
@@ -51,6 +55,7 @@ impl AdminFace {
             metrics,
             limit,
             watch,
+            cluster,
         }))
     }
 
@@ -67,6 +72,9 @@ impl AdminFace {
             .route("/queues", get(endpoints::queues))
             .route("/homeserver", get(endpoints::homeserver))
             .route("/homeserver/set-aside", get(endpoints::set_aside))
+            .route("/nodes", get(nodes::list).post(nodes::add))
+            .route("/nodes/{node}", delete(nodes::remove))
+            .route("/nodes/{node}/lead", post(nodes::lead))
             .layer(axum::middleware::from_fn_with_state(
                 self.clone(),
                 endpoints::authenticate,

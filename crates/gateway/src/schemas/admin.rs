@@ -2,8 +2,8 @@
 
 use super::operation::{Body, Document};
 use crate::faces::admin::api::{
-    Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, PREFIX, Queue, Readiness, Room,
-    SetAsideEvent,
+    Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Queue,
+    Readiness, Room, SetAsideEvent,
 };
 use serde_json::Value;
 
@@ -90,6 +90,36 @@ pub(super) fn describe() -> Value {
             (Body::None, Body::None),
         );
     }
+    let answer = d.json::<Nodes>();
+    d.add(
+        ("get", &path("/nodes"), 200),
+        "The provider's nodes, where it has several.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let body = d.json::<AddNode>();
+    d.add(
+        ("post", &path("/nodes"), 204),
+        "Adds a node that waits for it.",
+        false,
+        &[],
+        (body, Body::None),
+    );
+    d.add(
+        ("delete", &path("/nodes/{node}"), 204),
+        "Removes a node.",
+        false,
+        &[],
+        (Body::None, Body::None),
+    );
+    d.add(
+        ("post", &path("/nodes/{node}/lead"), 204),
+        "Lets a node order.",
+        false,
+        &[],
+        (Body::None, Body::None),
+    );
     let answer = d.json::<Vec<Queue>>();
     d.add(
         ("get", &path("/queues"), 200),

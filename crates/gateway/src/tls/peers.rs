@@ -100,6 +100,11 @@ impl Anchors {
 }
 
 impl PeerTrust {
+    /// The authorities that this provider's own certificates chain to, as those of its peers do.
+    pub fn own_roots(&self) -> Arc<RootCertStore> {
+        self.common.roots.clone()
+    }
+
     /// Reads the authorities that the configuration names.
     pub fn new(config: &Config) -> Result<Self, Failure> {
         let paths: Vec<PathBuf> = config.mimi.trusted_ca.iter().map(|p| config.path(p)).collect();

@@ -276,7 +276,7 @@ impl Engine {
             match self.ask_consent(ctx.clone(), user, other, None).await {
                 Err(refusal @ (Refusal::Store(_) | Refusal::Unavailable { .. })) => return Err(refusal),
                 Err(refusal) => {
-                    tracing::info!(request_id = %ctx.request_id, %refusal, "no consent was asked for")
+                    tracing::info!(request_id = %ctx.request_id, %refusal, "no consent was asked for");
                 }
                 Ok(()) => {}
             }

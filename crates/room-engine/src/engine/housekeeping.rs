@@ -57,6 +57,10 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => return,
         }
         pause = EVERY;
+        if engine.env.sequencer.term().is_err() {
+            // The node that orders does it for all.
+            continue;
+        }
         tokio::select! {
             swept = engine.sweep() => match swept {
                 Ok(swept) => tracing::debug!(?swept, "swept"),
@@ -103,14 +107,13 @@ impl Engine {
         swept.key_package_refs = self
             .sweep_space(Space::KeyPackageRef, |key, value| {
                 // See the functions in `records` that make these keys.
-                let until = match key.first() {
-                    Some(2) => parse::<u64>(Space::KeyPackageRef, key, value)?.saturating_add(LIFETIME),
-                    _ => {
-                        let known: KeyPackageRefRecord = parse(Space::KeyPackageRef, key, value)?;
-                        match known.until {
-                            0 => known.at.saturating_add(LIFETIME),
-                            until => until,
-                        }
+                let until = if key.first() == Some(&2) {
+                    parse::<u64>(Space::KeyPackageRef, key, value)?.saturating_add(LIFETIME)
+                } else {
+                    let known: KeyPackageRefRecord = parse(Space::KeyPackageRef, key, value)?;
+                    match known.until {
+                        0 => known.at.saturating_add(LIFETIME),
+                        until => until,
                     }
                 };
                 Ok(old(until, AFTER_EXPIRY))

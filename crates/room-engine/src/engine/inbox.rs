@@ -23,7 +23,16 @@ const LOOK: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
+    let mut terms = engine.terms();
     while !*stop.borrow() {
+        if terms.borrow_and_update().is_none() {
+            // The node that orders hands on.
+            tokio::select! {
+                _ = terms.changed() => {}
+                _ = stop.changed() => {}
+            }
+            continue;
+        }
         let failed = match engine.hand_on().await {
             Ok(Pass {
                 stuck: None,

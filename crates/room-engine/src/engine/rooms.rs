@@ -74,6 +74,9 @@ impl Engine {
     ) -> Result<SubmitMessageResponse, Refusal> {
         self.own(room)?;
         bounded("message", &request, self.env.config.limits.message)?;
+        if self.env.sequencer.term().is_err() {
+            return self.deliver_aside(&ctx, room, peer, request).await;
+        }
         match self
             .room_command(
                 ctx,
@@ -110,6 +113,10 @@ impl Engine {
                 "message id",
                 "1 to 64 characters of A-Z a-z 0-9 . _ -",
             ));
+        }
+        if self.env.sequencer.term().is_err() {
+            self.own(room)?;
+            return self.submit_aside(&ctx, room, user, submission).await;
         }
         match self
             .room_command(

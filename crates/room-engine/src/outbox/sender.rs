@@ -126,7 +126,37 @@ struct Wait {
 }
 
 impl Run {
+    /// Sends in each term in which this node orders.
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut terms = self.env.sequencer.terms();
+        while !*stop.borrow() {
+            let term = *terms.borrow_and_update();
+            let Some(term) = term else {
+                tokio::select! {
+                    _ = terms.changed() => {}
+                    _ = stop.changed() => {}
+                }
+                continue;
+            };
+            // The queue was somebody else's in between, and what was delivered must not be taken for undelivered.
+            self.guard = None;
+            self.lanes.clear();
+            match self.env.sequencer.confirm(term).await {
+                Ok(()) => self.send(term, &mut terms, &mut stop).await,
+                Err(error) => {
+                    tracing::warn!(destination = %self.destination, %error, "the outbox can't be sent yet");
+                    tokio::time::sleep(self.settings.first_pause).await;
+                }
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        term: u64,
+        terms: &mut watch::Receiver<Option<u64>>,
+        stop: &mut watch::Receiver<bool>,
+    ) {
         let turns = Turns {
             env: self.env.clone(),
             destination: self.destination.clone(),
@@ -141,7 +171,7 @@ impl Run {
         let mut look = true;
         let mut away: Option<Instant> = None;
         let mut failures_in_a_row = 0_u32;
-        while !*stop.borrow() {
+        while !*stop.borrow() && *terms.borrow() == Some(term) {
             let now = Instant::now();
             if away.is_some_and(|until| until <= now) {
                 away = None;
@@ -198,6 +228,7 @@ impl Run {
                 }
                 () = tokio::time::sleep_until(until) => look = true,
                 () = self.wake.notified() => look = true,
+                _ = terms.changed() => {}
                 _ = stop.changed() => {}
             }
         }

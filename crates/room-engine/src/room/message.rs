@@ -5,15 +5,17 @@ use delivery_service::{MessageRefusal, MessageSettings};
 use mimi_wire::codec::{Decode as _, Encode as _, UnixMillis};
 use mimi_wire::protocol::{FanoutMessage, Frank, SubmitMessageRequest, SubmitMessageResponse};
 use mimi_wire::uri::Domain;
+use serde::{Deserialize, Serialize};
 use store::Space;
 
 use super::RoomState;
 use super::scribe::Scribe;
-use crate::carrier::{self, Decimal, Octets};
+use crate::aside::{PendingRecord, Sender};
+use crate::carrier::{self, Decimal, Octets, Sha256Hash, SubmissionState};
 use crate::command::{Reply, RequestContext};
 use crate::decision::Decision;
 use crate::engine::Env;
-use crate::records::{Audience, FeedKind, OutcomeRecord, outcome_key, read};
+use crate::records::{Audience, FeedKind, OutcomeRecord, SubmissionRecord, outcome_key, read};
 use crate::refusal::Refusal;
 
 /// A message that the hub accepted.
@@ -69,38 +71,164 @@ impl RoomState {
         request: &SubmitMessageRequest,
         origin: Origin,
     ) -> Result<Result<Accepted, MessageRefusal>, Refusal> {
+        let verdict = match self.judged(scribe.env, actor, request, scribe.at)? {
+            Ok(verdict) => verdict,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        self.distribute(scribe, &verdict, request, origin)?;
+        metrics::counter!("causeway_messages_total", "lane" => "hub").increment(1);
+        Ok(Ok(Accepted {
+            at: verdict.at,
+            frank: verdict.frank()?,
+        }))
+    }
+
+    /// Judges a message against what is known here, and writes nothing.
+    pub(crate) fn judge(
+        &self,
+        env: &Env,
+        actor: &Domain,
+        request: &SubmitMessageRequest,
+    ) -> Result<Result<Verdict, MessageRefusal>, Refusal> {
+        let newest = self.known()?.head.graph.newest_ts;
+        self.judged(env, actor, request, env.clock.now_ms().max(newest))
+    }
+
+    fn judged(
+        &self,
+        env: &Env,
+        actor: &Domain,
+        request: &SubmitMessageRequest,
+        at: u64,
+    ) -> Result<Result<Verdict, MessageRefusal>, Refusal> {
         let group = self.hub_group()?;
         if let Err(refusal) = group.judge_message(actor, request, MessageSettings::default()) {
             metrics::counter!("causeway_messages_refused_total", "reason" => reason(&refusal)).increment(1);
             return Ok(Err(refusal));
         }
-        let message = request.app_message();
-        let at = scribe.at;
         let frank = if group.has_franking_agent() {
             let context = FrankingContext {
                 sender: request.sending_uri.clone(),
                 room: self.uri.clone(),
                 accepted_ms: at,
             };
-            franking::frank(&scribe.env.keys.hub, group.cipher_suite(), message, &context)
+            franking::frank(
+                &env.keys.hub,
+                group.cipher_suite(),
+                request.app_message(),
+                &context,
+            )
         } else {
             None
         };
-        let content = carrier::Message {
-            v: 1,
+        Ok(Ok(Verdict {
+            at,
+            frank: frank.as_ref().map(|frank| Octets(frank.to_bytes())),
             group_id: Octets(group.group_id().as_bytes().to_vec()),
             epoch: Decimal(group.epoch().0),
-            after: scribe.head.log.prev.clone(),
-            accepted_at: scribe.accepted_at(),
-            frank: frank.as_ref().map(|frank| Octets(frank.to_bytes())),
+            after: self.known()?.head.log.prev.clone(),
+        }))
+    }
+
+    /// Writes an accepted message: carrier event, feed, portal, and to everybody who takes part.
+    fn distribute(
+        &self,
+        scribe: &mut Scribe<'_>,
+        verdict: &Verdict,
+        request: &SubmitMessageRequest,
+        origin: Origin,
+    ) -> Result<(), Refusal> {
+        let group = self.hub_group()?;
+        let message = request.app_message();
+        let content = carrier::Message {
+            v: 1,
+            group_id: verdict.group_id.clone(),
+            epoch: verdict.epoch,
+            after: verdict.after.clone(),
+            accepted_at: Decimal(verdict.at),
+            frank: verdict.frank.clone(),
             payload: scribe.decision.payload(message.as_bytes()),
         };
         scribe.message(&content, origin)?;
-        let fanout = FanoutMessage::application(UnixMillis(at), message.clone(), frank.clone())
+        let fanout = FanoutMessage::application(UnixMillis(verdict.at), message.clone(), verdict.frank()?)
             .map_err(Refusal::internal)?;
-        scribe.fan_out(&group.receivers(), &fanout)?;
-        metrics::counter!("causeway_messages_total", "lane" => "hub").increment(1);
-        Ok(Ok(Accepted { at, frank }))
+        scribe.fan_out(&group.receivers(), &fanout)
+    }
+
+    /// Distributes what a node accepted while it was cut off, unless that was done before.
+    pub(super) async fn take_in(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        pending: &PendingRecord,
+    ) -> Result<Decision, Refusal> {
+        let store = env.store.as_ref();
+        let remembered = pending.remembered(self.id())?;
+        let before = match &pending.from {
+            Sender::Peer { .. } => store.get(Space::Outcome, &remembered).await?.is_some(),
+            Sender::User { .. } => read::<SubmissionRecord>(store, Space::Submission, &remembered)
+                .await?
+                .is_some_and(|before| !matches!(before.state, SubmissionState::Refused { .. })),
+        };
+        if before {
+            return Ok(Decision::reply(Reply::Done));
+        }
+        let request = pending.request()?;
+        let mut scribe = Scribe::new(env, ctx, self.known()?);
+        self.distribute(&mut scribe, &pending.verdict, &request, Origin::Elsewhere)?;
+        match &pending.from {
+            Sender::Peer { .. } => {
+                let outcome = OutcomeRecord {
+                    at: pending.verdict.at,
+                    response: Octets(pending.response()?.to_bytes()),
+                };
+                scribe.decision.put(Space::Outcome, remembered, &outcome)?;
+            }
+            Sender::User { user, id } => {
+                let kept = SubmissionRecord {
+                    user: user.clone(),
+                    id: id.clone(),
+                    message: Sha256Hash::of(pending.handed_in()?),
+                    attempt: 1,
+                    in_portal: false,
+                    state: pending.verdict.state(),
+                };
+                scribe.decision.put(Space::Submission, remembered, &kept)?;
+                scribe.settled(&kept)?;
+            }
+        }
+        metrics::counter!("causeway_messages_total", "lane" => "taken_in").increment(1);
+        let (decision, changes) = scribe.finish(Reply::Done)?;
+        self.take(changes);
+        Ok(decision)
+    }
+}
+
+/// That a message is accepted, judged once and for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    /// Acceptance time, Unix ms.
+    pub(crate) at: u64,
+    frank: Option<Octets>,
+    group_id: Octets,
+    epoch: Decimal,
+    /// The newest handshake entry that was known.
+    after: Option<String>,
+}
+
+impl Verdict {
+    /// The frank, where there is one.
+    pub(crate) fn frank(&self) -> Result<Option<Frank>, Refusal> {
+        let read = |octets: &Octets| Frank::from_bytes(&octets.0).map_err(|e| Refusal::malformed("frank", e));
+        self.frank.as_ref().map(read).transpose()
+    }
+
+    /// What the sender is told.
+    pub(crate) fn state(&self) -> SubmissionState {
+        SubmissionState::Accepted {
+            at: Decimal(self.at),
+            frank: self.frank.clone(),
+        }
     }
 }
 

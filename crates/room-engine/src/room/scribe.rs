@@ -238,6 +238,7 @@ impl<'a> Scribe<'a> {
     /// Appends an entry to the handshake log; returns its event's id.
     pub(super) fn handshake(&mut self, entry: &Entry) -> Result<String, Refusal> {
         let seq = self.head.log.seq.saturating_add(1);
+        self.head.log.term = self.env.sequencer.term()?.max(self.head.log.term);
         let mut place =
             |octets: &Option<Vec<u8>>| octets.as_ref().map(|octets| self.decision.payload(octets));
         let welcome = place(&entry.welcome);

@@ -21,6 +21,15 @@ use crate::records::{SubmissionRecord, read, submission_key};
 use crate::refusal::Refusal;
 
 impl RoomState {
+    /// Whether a user of this provider takes part here.
+    pub(crate) fn speaks(&self, user: &MimiUri) -> Result<(), Refusal> {
+        if self.known()?.participants.get(user).is_some_and(|user| user.here) {
+            Ok(())
+        } else {
+            Err(Refusal::Unknown { what: "room" })
+        }
+    }
+
     pub(super) async fn submit(
         &mut self,
         env: &Env,
@@ -28,10 +37,8 @@ impl RoomState {
         user: &MimiUri,
         submission: &Submission,
     ) -> Result<Decision, Refusal> {
+        self.speaks(user)?;
         let records = self.known()?;
-        if !records.participants.get(user).is_some_and(|user| user.here) {
-            return Err(Refusal::Unknown { what: "room" });
-        }
         let place = submission_key(self.id(), user, &submission.id);
         let before: Option<SubmissionRecord> = read(env.store.as_ref(), Space::Submission, &place).await?;
         let hash = Sha256Hash::of(&submission.message);
@@ -159,7 +166,7 @@ impl RoomState {
 
 impl Scribe<'_> {
     /// Tells the sender how it ended: in the feed, and in the portal if it came from there.
-    fn settled(&mut self, kept: &SubmissionRecord) -> Result<(), Refusal> {
+    pub(super) fn settled(&mut self, kept: &SubmissionRecord) -> Result<(), Refusal> {
         self.status(&kept.user, &kept.id, kept.state.clone())?;
         if kept.in_portal {
             let content = carrier::Status {

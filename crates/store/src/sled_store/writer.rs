@@ -15,7 +15,7 @@ use super::{
     table::{Change, Table, Undo},
 };
 use crate::{
-    Batch, Committed, Guard, MAX_BATCH_BYTES, OwnerKey, Space, StoreError, failpoint,
+    Batch, Committed, Guard, MAX_BATCH_BYTES, Space, StoreError, failpoint,
     judge::{self, Judged, View},
     key,
 };
@@ -25,9 +25,9 @@ const GROUP: usize = 64;
 
 pub(super) type Reply = oneshot::Sender<Result<Committed, StoreError>>;
 
-pub(super) enum Request {
-    Commit(Batch, Reply),
-    Acquire(OwnerKey, Reply),
+pub(super) struct Request {
+    pub(super) batch: Batch,
+    pub(super) reply: Reply,
 }
 
 /// Runs until every sender of the queue is gone.
@@ -35,21 +35,14 @@ pub(super) fn run(shared: &Shared, mut queue: mpsc::Receiver<Request>) {
     while let Some(first) = queue.blocking_recv() {
         // A group is what has come in during the sync before: under load it grows by itself, and a lone batch never
         // waits for others.
-        let mut bytes = size(&first);
+        let mut bytes = first.batch.bytes();
         let mut requests = vec![first];
         while requests.len() < GROUP && bytes < MAX_BATCH_BYTES {
             let Ok(next) = queue.try_recv() else { break };
-            bytes += size(&next);
+            bytes += next.batch.bytes();
             requests.push(next);
         }
         group(shared, requests, bytes as u64);
-    }
-}
-
-fn size(request: &Request) -> usize {
-    match request {
-        Request::Commit(batch, _) => batch.bytes(),
-        Request::Acquire(owner, _) => owner.as_bytes().len(),
     }
 }
 
@@ -59,8 +52,7 @@ type Waiting = (Reply, Option<Guard>);
 fn group(shared: &Shared, requests: Vec<Request>, bytes: u64) {
     if let Err(error) = shared.check_writable(bytes) {
         for request in requests {
-            let (Request::Commit(_, reply) | Request::Acquire(_, reply)) = request;
-            answer(reply, Err(error.clone()));
+            answer(request.reply, Err(error.clone()));
         }
         return;
     }
@@ -70,12 +62,8 @@ fn group(shared: &Shared, requests: Vec<Request>, bytes: u64) {
         after: BTreeMap::new(),
     };
     let mut waiting: Vec<Waiting> = Vec::with_capacity(requests.len());
-    for request in requests {
-        let (judged, reply) = match request {
-            Request::Commit(batch, reply) => (judge::judge(&mut view, batch), reply),
-            Request::Acquire(owner, reply) => (judge::claim(&mut view, &owner), reply),
-        };
-        match judged.and_then(|judged| view.take(judged)) {
+    for Request { batch, reply } in requests {
+        match judge::judge(&mut view, batch).and_then(|judged| view.take(judged)) {
             Ok(guard) => waiting.push((reply, guard)),
             Err(error) => {
                 shared.count(|counters| counters.refused += 1);

@@ -76,6 +76,29 @@ pub async fn a_new_lease_fences_the_old_one(harness: &impl Harness) {
     store.commit(Batch::guarded(new)).await.unwrap();
 }
 
+/// A batch that claims its owner writes and fences in one step, or neither.
+pub async fn a_claim_and_its_writes_are_one_step(harness: &impl Harness) {
+    let store = harness.create().await;
+    let owner = OwnerKey::new("room");
+    let old = store.acquire(&owner).await.unwrap();
+    let mut refused = Batch::claiming(owner.clone());
+    refused
+        .put(Space::Room, "a", "1")
+        .expect_value(Space::Room, "a", b"0");
+    assert!(store.commit(refused).await.is_err());
+    let old = guard(store.commit(Batch::guarded(old)).await.unwrap());
+    let mut claim = Batch::claiming(owner);
+    claim.put(Space::Room, "a", "1");
+    let new = guard(store.commit(claim).await.unwrap());
+    assert_eq!((new.lease, new.version), (old.lease + 1, old.version));
+    assert_eq!(get(&store, Space::Room, "a").await, Some(b"1".to_vec()));
+    assert!(matches!(
+        store.commit(Batch::guarded(old)).await,
+        Err(StoreError::Fenced { .. })
+    ));
+    store.commit(Batch::guarded(new)).await.unwrap();
+}
+
 /// A guard that no acquire of this store gave out is worth nothing.
 pub async fn an_owner_nobody_acquired_is_fenced(harness: &impl Harness) {
     let store = harness.create().await;

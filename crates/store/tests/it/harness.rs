@@ -1,8 +1,8 @@
 //! How the suite gets its stores.
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{path::PathBuf, sync::Mutex, time::Duration};
 
-use store::{MemoryStore, SledOptions, SledStore, suite::Harness};
+use store::{MemoryStore, SledOptions, SledStore, sim::SimStore, suite::Harness};
 use tempfile::TempDir;
 
 pub(crate) struct Memory;
@@ -16,6 +16,22 @@ impl Harness for Memory {
 
     async fn reopen(&self, store: MemoryStore) -> MemoryStore {
         store
+    }
+}
+
+/// A simulated disk; what was not synced is lost when it is opened again.
+pub(crate) struct Sim;
+
+impl Harness for Sim {
+    type Store = SimStore;
+
+    async fn create(&self) -> SimStore {
+        SimStore::create(Duration::from_micros(100)).await
+    }
+
+    async fn reopen(&self, store: SimStore) -> SimStore {
+        store.crash(0);
+        store.reopen().await
     }
 }
 

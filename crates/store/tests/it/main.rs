@@ -16,6 +16,10 @@ mod memory {
     store::store_suite!(crate::harness::Memory);
 }
 
+mod sim {
+    store::store_suite!(crate::harness::Sim);
+}
+
 mod sled {
     store::store_suite!(crate::harness::Sled::new());
 }

@@ -12,6 +12,10 @@
 //! | `GET /queues` | | array of [`Queue`] |
 //! | `GET /homeserver` | | [`HomeserverStatus`] |
 //! | `GET /homeserver/set-aside` | | array of [`SetAsideEvent`] |
+//! | `GET /nodes` | | [`Nodes`] |
+//! | `POST /nodes` | [`AddNode`] | 204 |
+//! | `DELETE /nodes/{node}` | | 204 |
+//! | `POST /nodes/{node}/lead` | | 204 |
 
 use room_engine::outbox::Destination;
 use room_engine::{AccountView, QueueView, RoomView};
@@ -56,6 +60,65 @@ impl std::fmt::Debug for AccountAdded {
             .field("user", &self.user)
             .finish_non_exhaustive()
     }
+}
+
+/// The nodes of the provider, as the node that answers sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Nodes {
+    /// The node that answers.
+    pub name: String,
+    /// The node that orders, as far as it knows.
+    pub leader: Option<String>,
+    /// The term of the provider's log.
+    pub term: u64,
+    /// Entries of the log that it has.
+    pub log: u64,
+    /// Entries that are in its store.
+    pub applied: u64,
+    /// All of them.
+    pub nodes: Vec<Node>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Node {
+    /// Its name: its Matrix server name.
+    pub name: String,
+    /// Host and port of its node API.
+    pub address: String,
+    /// Whether it counts for the majority.
+    pub voter: bool,
+    /// Entries of the log that it lacks, where the node that orders answers.
+    pub lag: Option<u64>,
+}
+
+impl From<lane::ClusterView> for Nodes {
+    fn from(view: lane::ClusterView) -> Self {
+        Self {
+            name: view.name,
+            leader: view.leader,
+            term: view.term,
+            log: view.log,
+            applied: view.applied,
+            nodes: view
+                .nodes
+                .into_iter()
+                .map(|node| Node {
+                    name: node.name,
+                    address: node.address,
+                    voter: node.voter,
+                    lag: node.lag,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// `POST /nodes`
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AddNode {
+    /// Name, address and key of the node, as `causeway node self` prints them there.
+    pub node: String,
 }
 
 /// A room.

@@ -17,7 +17,7 @@ use room_engine::{EngineError, Refusal};
 pub(super) struct Problem(StatusCode, AdminError);
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, text: impl Into<String>) -> Self {
         refused(FACE, "admin", code);
         Self(
             status,

@@ -40,6 +40,12 @@ pub(super) async fn readyz(State(face): State<AdminFace>) -> Response {
     if let Err(error) = face.0.engine.destinations().await {
         reasons.push(format!("the engine can't read: {error}"));
     }
+    if let Some(cluster) = &face.0.cluster {
+        let view = cluster.view();
+        if view.leader.is_none() {
+            reasons.push("no node orders: the majority of the provider's nodes can't be reached".to_owned());
+        }
+    }
     let ready = reasons.is_empty();
     // What others have to mend is no reason to send requests elsewhere: everything that comes is still taken.
     let warnings = face

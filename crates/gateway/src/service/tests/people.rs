@@ -52,7 +52,11 @@ async fn alice_asks_bob_and_may_add_him_then() {
     bob.does(&["notices"]).await;
     bob.does(&["consent", "grant", ALICE]).await;
     let granted = async || {
-        let book = a.service.engine().consents(Default::default(), &uri(ALICE)).await;
+        let book = a
+            .service
+            .engine()
+            .consents(room_engine::RequestContext::default(), &uri(ALICE))
+            .await;
         book.unwrap().of_others[0].answer.is_some_and(|a| a.granted)
     };
     until("granted", granted).await;
@@ -64,7 +68,11 @@ async fn alice_asks_bob_and_may_add_him_then() {
     carol.does(&["consent", "request", "nobody@b.example"]).await;
     let sent = async || {
         let user = uri("mimi://a.example/u/carol");
-        let book = a.service.engine().consents(Default::default(), &user).await;
+        let book = a
+            .service
+            .engine()
+            .consents(room_engine::RequestContext::default(), &user)
+            .await;
         book.unwrap().of_others[0].sent == Some(room_engine::Sent::Delivered)
     };
     until("delivered", sent).await;
@@ -74,7 +82,11 @@ async fn alice_asks_bob_and_may_add_him_then() {
     carol.does(&["consent", "request", "dave@d.example"]).await;
     let failed = async || {
         let user = uri("mimi://a.example/u/carol");
-        let book = a.service.engine().consents(Default::default(), &user).await;
+        let book = a
+            .service
+            .engine()
+            .consents(room_engine::RequestContext::default(), &user)
+            .await;
         let of_others = book.unwrap().of_others;
         of_others
             .iter()
@@ -177,7 +189,7 @@ async fn consent_endpoints_say_201_whoever_is_meant_and_refuse_what_they_must() 
     let book = b
         .service
         .engine()
-        .consents(Default::default(), &uri(BOB))
+        .consents(room_engine::RequestContext::default(), &uri(BOB))
         .await
         .unwrap();
     assert!(book.of_me.is_empty(), "taken back: {book:?}");

@@ -1,0 +1,395 @@
+//! The log on the store: [`Space::RaftLog`] and what belongs to it in [`Space::RaftState`].
+//!
+//! An entry is one record, or several where it is larger than one may be: key is the index and the number of the
+//! part, the first part begins with the number of parts and is written last. One task writes, in the order of the
+//! calls; what waits meanwhile goes into one batch with one sync.
+
+use bytes::Bytes;
+use openraft::entry::RaftEntry as _;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend, RaftLogReader};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use store::{Batch, Scan, Space, Store};
+use tokio::sync::{mpsc, oneshot};
+
+use super::types::{Entry, LogId, Types, Vote, io};
+use super::wire::{Plain, decode, encode};
+
+const VOTE: &[u8] = b"vote";
+const PURGED: &[u8] = b"purged";
+/// Octets of an entry in one record.
+const PART: usize = 60 * 1024;
+/// Octets of one batch of entries.
+const WRITE: usize = 4 * 1024 * 1024;
+/// Entries kept in memory behind the newest, so that replicating and applying them reads nothing.
+const KEPT: usize = 512;
+/// Records deleted at once.
+const DELETED: usize = 2000;
+
+enum Task {
+    Append(Vec<(u64, Vec<u8>)>, IOFlushed<Types>),
+    Do(Batch, oneshot::Sender<Result<(), io::Error>>),
+    /// Deletes the entries behind this index (none: all).
+    Truncate(Option<u64>, oneshot::Sender<Result<(), io::Error>>),
+    /// Deletes the entries up to this one.
+    Purge(LogId, oneshot::Sender<Result<(), io::Error>>),
+}
+
+/// Entries in memory: all that aren't on disk yet, and some behind them.
+#[derive(Default)]
+struct Recent {
+    entries: BTreeMap<u64, Entry>,
+    /// Up to this index all are on disk.
+    durable: u64,
+}
+
+impl Recent {
+    fn trim(&mut self) {
+        while self.entries.len() > KEPT
+            && let Some(first) = self.entries.first_entry()
+            && *first.key() <= self.durable
+        {
+            first.remove();
+        }
+    }
+}
+
+/// The log of this node. A clone reads the same one.
+#[derive(Clone)]
+pub(super) struct Log {
+    store: Arc<dyn Store>,
+    tasks: mpsc::UnboundedSender<Task>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+impl Log {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        let (tasks, queue) = mpsc::unbounded_channel();
+        let recent: Arc<Mutex<Recent>> = Arc::default();
+        tokio::spawn(write(store.clone(), queue, recent.clone()));
+        Self { store, tasks, recent }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, task: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Task) -> io::Result<()> {
+        let (reply, done) = oneshot::channel();
+        let gone = || io::Error::other("the log's writer is gone");
+        self.tasks.send(task(reply)).map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?
+    }
+
+    async fn state<T: Plain>(&self, key: &[u8]) -> io::Result<Option<T>> {
+        let octets = self.store.get(Space::RaftState, key).await.map_err(io)?;
+        octets.map(|octets| decode(&octets)).transpose()
+    }
+
+    /// Reads entries from `start` on, before `end`, from the store.
+    async fn stored(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        let mut next = start;
+        while next < end {
+            let Some(octets) = self.octets(next).await? else {
+                break;
+            };
+            entries.push(decode(&octets)?);
+            next = next.saturating_add(1);
+        }
+        Ok(entries)
+    }
+
+    async fn octets(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(first) = self.store.get(Space::RaftLog, &key(index, 0)).await.map_err(io)? else {
+            return Ok(None);
+        };
+        let damaged = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("log entry {index} is cut short"),
+            )
+        };
+        let (parts, head) = first.split_at_checked(4).ok_or_else(damaged)?;
+        let parts = u32::from_be_bytes(parts.try_into().map_err(|_| damaged())?);
+        let mut octets = head.to_vec();
+        for part in 1..parts {
+            let part = self
+                .store
+                .get(Space::RaftLog, &key(index, part))
+                .await
+                .map_err(io)?;
+            octets.extend_from_slice(&part.ok_or_else(damaged)?);
+        }
+        Ok(Some(octets))
+    }
+
+    /// The newest entry that is whole.
+    async fn last(&self) -> io::Result<Option<Entry>> {
+        let mut scan = Scan::all(Space::RaftLog).reverse().limit(1);
+        loop {
+            let rows = self.store.scan(scan.clone()).await.map_err(io)?;
+            let Some(index) = rows.first().and_then(|(key, _)| index_of(key)) else {
+                return Ok(None);
+            };
+            if let Some(octets) = self.octets(index).await? {
+                return decode(&octets).map(Some);
+            }
+            // Parts without the first one: the node died while it wrote them.
+            scan = scan.after(key(index, 0));
+        }
+    }
+}
+
+fn key(index: u64, part: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    let (high, low) = key.split_at_mut(8);
+    high.copy_from_slice(&index.to_be_bytes());
+    low.copy_from_slice(&part.to_be_bytes());
+    key
+}
+
+fn index_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(..8)?.try_into().ok()?))
+}
+
+fn size(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
+
+async fn write(store: Arc<dyn Store>, mut queue: mpsc::UnboundedReceiver<Task>, recent: Arc<Mutex<Recent>>) {
+    let mut held = None;
+    loop {
+        let task = match held.take() {
+            Some(task) => task,
+            None => match queue.recv().await {
+                Some(task) => task,
+                None => return,
+            },
+        };
+        match task {
+            Task::Append(entries, flushed) => {
+                let mut all = vec![entries];
+                let mut waiting = vec![flushed];
+                // What was appended during the last sync shares the next one.
+                while let Ok(task) = queue.try_recv() {
+                    match task {
+                        Task::Append(entries, flushed) => {
+                            all.push(entries);
+                            waiting.push(flushed);
+                        }
+                        other => {
+                            held = Some(other);
+                            break;
+                        }
+                    }
+                }
+                let last = all.iter().flatten().map(|(index, _)| *index).max().unwrap_or(0);
+                let written = append(store.as_ref(), all.into_iter().flatten()).await;
+                if written.is_ok() {
+                    let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+                    recent.durable = recent.durable.max(last);
+                    recent.trim();
+                }
+                for flushed in waiting {
+                    flushed.io_completed(match &written {
+                        Ok(()) => Ok(()),
+                        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                    });
+                }
+            }
+            Task::Do(batch, reply) => {
+                let done = store.commit(batch).await.map(drop).map_err(io);
+                let _ = reply.send(done);
+            }
+            Task::Truncate(after, reply) => {
+                let _ = reply.send(truncate(store.as_ref(), after).await);
+            }
+            Task::Purge(upto, reply) => {
+                let _ = reply.send(purge(store.as_ref(), &upto).await);
+            }
+        }
+    }
+}
+
+async fn append(store: &dyn Store, entries: impl Iterator<Item = (u64, Vec<u8>)>) -> io::Result<()> {
+    let mut batch = Batch::new();
+    for (index, octets) in entries {
+        let mut parts = octets.chunks(PART);
+        let first = parts.next().unwrap_or_default();
+        let mut count: u32 = 1;
+        for part in parts {
+            batch.put(Space::RaftLog, key(index, count), part.to_vec());
+            count = count.saturating_add(1);
+            if batch.bytes() > WRITE {
+                store.commit(std::mem::take(&mut batch)).await.map_err(io)?;
+            }
+        }
+        let first: Bytes = [&count.to_be_bytes()[..], first].concat().into();
+        batch.put(Space::RaftLog, key(index, 0), first);
+        if batch.bytes() > WRITE {
+            store.commit(std::mem::take(&mut batch)).await.map_err(io)?;
+        }
+    }
+    if !batch.is_empty() {
+        store.commit(batch).await.map_err(io)?;
+    }
+    Ok(())
+}
+
+/// Deletes from the end, so that a crash in between leaves no gap.
+async fn truncate(store: &dyn Store, after: Option<u64>) -> io::Result<()> {
+    let first = after.map_or(0, |after| after.saturating_add(1));
+    loop {
+        let scan = Scan::all(Space::RaftLog).reverse().limit(DELETED);
+        let rows = store.scan(scan).await.map_err(io)?;
+        let mut batch = Batch::new();
+        for (key, _) in rows
+            .iter()
+            .filter(|(key, _)| index_of(key).is_some_and(|i| i >= first))
+        {
+            batch.delete(Space::RaftLog, key);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        store.commit(batch).await.map_err(io)?;
+    }
+}
+
+async fn purge(store: &dyn Store, upto: &LogId) -> io::Result<()> {
+    let mut batch = Batch::new();
+    batch.put(Space::RaftState, PURGED, encode(upto)?);
+    store.commit(batch).await.map_err(io)?;
+    loop {
+        let rows = store
+            .scan(Scan::all(Space::RaftLog).limit(DELETED))
+            .await
+            .map_err(io)?;
+        let mut batch = Batch::new();
+        for (key, _) in rows
+            .iter()
+            .filter(|(key, _)| index_of(key).is_some_and(|i| i <= upto.index))
+        {
+            batch.delete(Space::RaftLog, key);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        store.commit(batch).await.map_err(io)?;
+    }
+}
+
+impl RaftLogReader<Types> for Log {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> Result<Vec<Entry>, io::Error>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(end) => end.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        let recent: Vec<Entry> = self
+            .recent()
+            .entries
+            .range(start..end)
+            .map(|(_, e)| e.clone())
+            .collect();
+        let from = recent.first().map_or(end, |entry| entry.log_id().index);
+        if from == start {
+            return Ok(recent);
+        }
+        let mut entries = self.stored(start, from).await?;
+        entries.extend(recent);
+        Ok(entries)
+    }
+
+    /// What goes into one message: entries up to [`WRITE`] octets, but at least one.
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        let mut entries = self.try_get_log_entries(start..end).await?;
+        let mut octets = 0_usize;
+        let fits = entries.iter().take_while(|entry| {
+            octets = octets.saturating_add(size(entry));
+            octets <= WRITE
+        });
+        let fits = fits.count().max(1);
+        entries.truncate(fits);
+        Ok(entries)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        self.state(VOTE).await
+    }
+}
+
+impl RaftLogStorage<Types> for Log {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let purged: Option<LogId> = self.state(PURGED).await?;
+        let last = self.last().await?.map(|entry| entry.log_id());
+        Ok(LogState {
+            last_log_id: last.max(purged),
+            last_purged_log_id: purged,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let mut batch = Batch::new();
+        batch.put(Space::RaftState, VOTE, encode(vote)?);
+        self.ask(|reply| Task::Do(batch, reply)).await
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut encoded = Vec::new();
+        {
+            let mut recent = self.recent();
+            for entry in entries {
+                let index = entry.log_id().index;
+                encoded.push((index, encode(&entry)?));
+                recent.durable = recent.durable.min(index.saturating_sub(1));
+                recent.entries.insert(index, entry);
+            }
+        }
+        self.tasks
+            .send(Task::Append(encoded, flushed))
+            .map_err(|_| io::Error::other("the log's writer is gone"))
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let after = last.map(|last| last.index);
+        self.recent()
+            .entries
+            .retain(|index, _| after.is_some_and(|after| *index <= after));
+        self.ask(|reply| Task::Truncate(after, reply)).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        self.recent().entries.retain(|index, _| *index > upto.index);
+        self.ask(|reply| Task::Purge(upto, reply)).await
+    }
+}

@@ -1,0 +1,68 @@
+//! What nodes say to each other.
+
+use bytes::Bytes;
+use std::time::Duration;
+
+/// Where the node API begins.
+pub const PREFIX: &str = "/_causeway/node/v1";
+
+/// A request to another node. Octets of openraft's messages are postcard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// `GET`, `PUT` or `POST`.
+    pub method: &'static str,
+    /// Below [`PREFIX`].
+    pub path: String,
+    /// The body.
+    pub body: Bytes,
+    /// After this long nobody waits for the answer any more.
+    pub timeout: Duration,
+}
+
+impl Call {
+    /// `POST`
+    pub fn post(path: impl Into<String>, body: impl Into<Bytes>, timeout: Duration) -> Self {
+        Self {
+            method: "POST",
+            path: path.into(),
+            body: body.into(),
+            timeout,
+        }
+    }
+}
+
+/// The answer of another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body: octets, or with an error status a text for people.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// 200
+    pub fn ok(body: impl Into<Bytes>) -> Self {
+        Self {
+            status: 200,
+            body: body.into(),
+        }
+    }
+
+    /// An error, and why.
+    pub fn error(status: u16, why: impl std::fmt::Display) -> Self {
+        Self {
+            status,
+            body: why.to_string().into(),
+        }
+    }
+}
+
+pub(super) const APPEND: &str = "/raft/append";
+pub(super) const VOTE: &str = "/raft/vote";
+pub(super) const PRE_VOTE: &str = "/raft/pre_vote";
+pub(super) const TRANSFER: &str = "/raft/transfer";
+pub(super) const STAGE: &str = "/raft/snapshot/";
+pub(super) const INSTALL: &str = "/raft/install";
+pub(super) const BLOB: &str = "/blob/";
+pub(super) const BLOBS: &str = "/blobs/";

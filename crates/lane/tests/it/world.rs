@@ -1,0 +1,166 @@
+//! Nodes on simulated stores and a simulated network.
+
+use crate::net::Net;
+use lane::{Cluster, ClusterSettings, Member, NodeName, ReplicatedStore};
+use room_engine::Sequencer as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use store::sim::SimStore;
+use store::{Space, Store as _};
+
+pub(crate) struct Node {
+    pub(crate) name: NodeName,
+    pub(crate) disk: SimStore,
+    pub(crate) cluster: Option<Cluster>,
+    life: u64,
+}
+
+pub(crate) struct World {
+    pub(crate) net: Net,
+    pub(crate) nodes: Vec<Node>,
+}
+
+fn member(name: &NodeName) -> Member {
+    Member {
+        address: name.to_string(),
+        key: String::new(),
+    }
+}
+
+impl World {
+    /// So many nodes, all of them members.
+    pub(crate) async fn new(seed: u64, count: usize) -> Self {
+        let net = Net::new(seed);
+        let mut nodes = Vec::new();
+        for number in 1..=count {
+            nodes.push(Node {
+                name: NodeName::from(format!("cw{number}.a.example").as_str()),
+                disk: SimStore::create(Duration::from_millis(1)).await,
+                cluster: None,
+                life: 0,
+            });
+        }
+        let mut world = Self { net, nodes };
+        for at in 0..count {
+            world.start(at).await;
+            if at > 0 {
+                let node = &world.nodes[at];
+                let first = world.nodes[0].cluster.clone().unwrap();
+                world.leader().await;
+                first.add(node.name.clone(), member(&node.name)).await.unwrap();
+            }
+        }
+        world
+    }
+
+    pub(crate) async fn start(&mut self, at: usize) {
+        let seeds: BTreeMap<NodeName, Member> = self
+            .nodes
+            .iter()
+            .map(|node| (node.name.clone(), member(&node.name)))
+            .collect();
+        let node = &mut self.nodes[at];
+        node.life += 1;
+        let settings = ClusterSettings {
+            seeds,
+            join: at > 0,
+            ..ClusterSettings::new(node.name.clone(), member(&node.name))
+        };
+        let link = self.net.link(&node.name, node.life);
+        // A disk that is full when the node starts: it tries again.
+        let cluster = loop {
+            match Cluster::start(
+                settings.clone(),
+                Arc::new(node.disk.clone()),
+                link.clone(),
+                |_| (),
+            )
+            .await
+            {
+                Ok(cluster) => break cluster,
+                Err(_) => node.disk.fill(None),
+            }
+        };
+        self.net.up(node.life, cluster.clone());
+        node.cluster = Some(cluster);
+    }
+
+    /// The process dies; of what was not synced so many thousandths stay.
+    pub(crate) async fn crash(&mut self, at: usize, kept: u32) {
+        let node = &mut self.nodes[at];
+        self.net.down(&node.name);
+        node.disk.crash(kept);
+        if let Some(cluster) = node.cluster.take() {
+            tokio::spawn(async move { cluster.stop().await });
+        }
+        node.disk = node.disk.reopen().await;
+    }
+
+    /// Waits until a node orders; returns which.
+    pub(crate) async fn leader(&self) -> usize {
+        for _ in 0..6000 {
+            let leads = |node: &Node| {
+                node.cluster
+                    .as_ref()
+                    .is_some_and(|cluster| cluster.term().is_ok())
+            };
+            if let Some(at) = self.nodes.iter().position(leads) {
+                return at;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("no node orders: {:?}", self.views());
+    }
+
+    fn views(&self) -> Vec<Option<lane::ClusterView>> {
+        self.nodes
+            .iter()
+            .map(|node| node.cluster.as_ref().map(Cluster::view))
+            .collect()
+    }
+
+    pub(crate) fn store(&self, at: usize) -> Option<(Cluster, ReplicatedStore)> {
+        let cluster = self.nodes[at].cluster.clone()?;
+        let store = ReplicatedStore::new(cluster.clone());
+        Some((cluster, store))
+    }
+
+    /// Waits until all nodes have applied the same, and returns the records, which have to be the same.
+    pub(crate) async fn converged(&self) -> BTreeMap<(u8, Vec<u8>), Vec<u8>> {
+        for _ in 0..6000 {
+            let views = self.views();
+            let first = views[0].as_ref().map(|view| view.applied);
+            let same = views.iter().all(|view| {
+                view.as_ref()
+                    .is_some_and(|view| Some(view.applied) == first && view.log == view.applied)
+            });
+            if same && views.iter().flatten().any(|view| view.orders) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut all = Vec::new();
+        for node in &self.nodes {
+            let mut view = node.disk.snapshot().await.unwrap();
+            let mut records = BTreeMap::new();
+            loop {
+                let page = view.next(1000).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                let shared = page.into_iter().filter(|record| {
+                    let own = record.space == Space::Meta && record.key.starts_with(b"store.");
+                    !own && !record.space.is_local()
+                });
+                records.extend(shared.map(|r| ((r.space.code(), r.key.to_vec()), r.value.to_vec())));
+            }
+            all.push(records);
+        }
+        for (at, records) in all.iter().enumerate() {
+            assert_eq!(records.len(), all[0].len(), "node {at}: {:?}", self.views());
+            assert!(*records == all[0], "node {at} has other records");
+        }
+        all.remove(0)
+    }
+}

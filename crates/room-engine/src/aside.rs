@@ -1,0 +1,268 @@
+//! The concurrent lane at a node that is cut off from the one that orders.
+//!
+//! A message is judged against what this node has applied, kept in its own store (space `PendingMessage`), and accepted:
+//! time and frank are final. Once the node that orders can be reached it takes the message in, under the verdict that
+//! was given, and distributes it; by the request's identity exactly once, however often it is handed over. A user who
+//! was removed on the other side may so speak until the cut heals.
+
+use mimi_wire::codec::{Decode as _, UnixMillis};
+use mimi_wire::mls::MlsMessage;
+use mimi_wire::protocol::{SubmitMessageRequest, SubmitMessageResponse};
+use mimi_wire::uri::{Domain, MimiUri};
+use serde::{Deserialize, Serialize};
+use store::{Batch, Scan, Space};
+
+use crate::Engine;
+use crate::carrier::{INLINE_LIMIT, Octets, Payload, Sha256Hash, SubmissionState};
+use crate::command::{RequestContext, RoomCommand, Submission};
+use crate::owner::UriKey;
+use crate::records::{OutcomeRecord, SubmissionRecord, outcome_key, parse, read, submission_key};
+use crate::refusal::Refusal;
+use crate::room::{RoomState, Verdict};
+
+/// A message accepted here that is still to be distributed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PendingRecord {
+    pub(crate) v: u8,
+    pub(crate) room: MimiUri,
+    pub(crate) from: Sender,
+    /// The peer's request, or the user's message.
+    pub(crate) octets: Payload,
+    pub(crate) verdict: Verdict,
+    pub(crate) request_id: String,
+}
+
+/// Who handed it in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Sender {
+    /// A follower.
+    Peer { peer: Domain },
+    /// A user of this provider, under an id of its client's.
+    User { user: MimiUri, id: String },
+}
+
+/// A message to be handed to the node that orders.
+#[derive(Clone, Debug)]
+pub struct PendingMessage {
+    /// What forgets it: [`Engine::forget_pending`].
+    pub key: Vec<u8>,
+    /// What [`Engine::take_in`] of the other node reads.
+    pub record: Vec<u8>,
+    at: u64,
+}
+
+impl Sender {
+    fn key(&self, room: UriKey, octets: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Peer { peer } => outcome_key(room, &format!("peer:{}", peer.as_str()), octets),
+            Self::User { user, id } => submission_key(room, user, id),
+        }
+    }
+}
+
+impl Engine {
+    /// Accepts a follower's message while this node does not order.
+    pub(crate) async fn deliver_aside(
+        &self,
+        ctx: &RequestContext,
+        room: &MimiUri,
+        peer: &Domain,
+        octets: Vec<u8>,
+    ) -> Result<SubmitMessageResponse, Refusal> {
+        let request = SubmitMessageRequest::from_bytes(&octets)
+            .map_err(|e| Refusal::malformed("SubmitMessageRequest", e))?;
+        let from = Sender::Peer { peer: peer.clone() };
+        let before = from.key(UriKey::of(room), &octets);
+        let store = self.env().store.as_ref();
+        if let Some(outcome) = read::<OutcomeRecord>(store, Space::Outcome, &before).await? {
+            return SubmitMessageResponse::from_bytes(&outcome.response.0).map_err(Refusal::internal);
+        }
+        match self.accept_aside(ctx, room, from, peer, &request, octets).await? {
+            Ok(verdict) => Ok(SubmitMessageResponse::Accepted {
+                accepted_timestamp: UnixMillis(verdict.at),
+                frank: verdict.frank()?,
+            }),
+            Err(response) => Ok(response),
+        }
+    }
+
+    /// Accepts an own user's message while this node does not order.
+    pub(crate) async fn submit_aside(
+        &self,
+        ctx: &RequestContext,
+        room: &MimiUri,
+        user: &MimiUri,
+        submission: Submission,
+    ) -> Result<SubmissionState, Refusal> {
+        if submission.from_portal.is_some() {
+            return Err(Refusal::unavailable(
+                "what comes from the portal waits for the node that orders",
+            ));
+        }
+        let place = submission_key(UriKey::of(room), user, &submission.id);
+        let before: Option<SubmissionRecord> =
+            read(self.env().store.as_ref(), Space::Submission, &place).await?;
+        if let Some(before) = before.filter(|b| !matches!(b.state, SubmissionState::Refused { .. })) {
+            return Ok(before.state);
+        }
+        let message =
+            MlsMessage::from_bytes(&submission.message).map_err(|e| Refusal::malformed("message", e))?;
+        let request =
+            SubmitMessageRequest::new(message, user.clone()).map_err(|e| Refusal::malformed("message", e))?;
+        let from = Sender::User {
+            user: user.clone(),
+            id: submission.id,
+        };
+        let own = self.config().provider.clone();
+        match self
+            .accept_aside(ctx, room, from, &own, &request, submission.message)
+            .await?
+        {
+            Ok(verdict) => Ok(verdict.state()),
+            // The node that orders says why, and for which epoch.
+            Err(_) => Err(Refusal::unavailable(
+                "only the node that orders refuses a message for good",
+            )),
+        }
+    }
+
+    async fn accept_aside(
+        &self,
+        ctx: &RequestContext,
+        room: &MimiUri,
+        from: Sender,
+        actor: &Domain,
+        request: &SubmitMessageRequest,
+        octets: Vec<u8>,
+    ) -> Result<Result<Verdict, SubmitMessageResponse>, Refusal> {
+        let env = self.env();
+        let key = from.key(UriKey::of(room), &octets);
+        let _one = env.aside.lock().await;
+        if let Some(before) = read::<PendingRecord>(env.local.as_ref(), Space::PendingMessage, &key).await? {
+            return Ok(Ok(before.verdict));
+        }
+        let state = RoomState::load(env, room).await?;
+        if let Sender::User { user, .. } = &from {
+            state.speaks(user)?;
+        }
+        let verdict = match state.judge(env, actor, request)? {
+            Ok(verdict) => verdict,
+            Err(refusal) => {
+                let response = refusal.to_response();
+                if matches!(response, SubmitMessageResponse::EpochTooOld { .. }) {
+                    return Ok(Err(response));
+                }
+                // On the other side it may be otherwise by now.
+                return Err(Refusal::unavailable("only the node that orders can know"));
+            }
+        };
+        let octets = if octets.len() <= INLINE_LIMIT {
+            Payload::Inline { data: Octets(octets) }
+        } else {
+            let payload = Payload::ByHash {
+                sha256: Sha256Hash::of(&octets),
+                size: u32::try_from(octets.len()).unwrap_or(u32::MAX),
+            };
+            env.local.blob_put(octets.into()).await?;
+            payload
+        };
+        let record = PendingRecord {
+            v: 1,
+            room: room.clone(),
+            from,
+            octets,
+            verdict: verdict.clone(),
+            request_id: ctx.request_id.clone(),
+        };
+        let mut batch = Batch::new();
+        let value = serde_json::to_vec(&record).map_err(Refusal::internal)?;
+        batch.expect_absent(Space::PendingMessage, &key);
+        batch.put(Space::PendingMessage, &key, value);
+        env.local.commit(batch).await?;
+        metrics::counter!("causeway_messages_total", "lane" => "cut_off").increment(1);
+        tracing::info!(request_id = %ctx.request_id, room = %room.as_str(), "accepted while cut off");
+        Ok(Ok(verdict))
+    }
+
+    /// Messages accepted here that are still to be distributed, oldest first.
+    pub async fn pending(&self) -> Result<Vec<PendingMessage>, Refusal> {
+        let env = self.env();
+        let mut found = Vec::new();
+        for (key, value) in env
+            .local
+            .scan(Scan::all(Space::PendingMessage).limit(1000))
+            .await?
+        {
+            let mut record: PendingRecord = parse(Space::PendingMessage, &key, &value)?;
+            if let Payload::ByHash { .. } = record.octets {
+                let octets = env.octets(&record.octets).await?;
+                record.octets = Payload::Inline { data: Octets(octets) };
+            }
+            found.push(PendingMessage {
+                key: key.to_vec(),
+                at: record.verdict.at,
+                record: serde_json::to_vec(&record).map_err(Refusal::internal)?,
+            });
+        }
+        found.sort_by_key(|message| message.at);
+        Ok(found)
+    }
+
+    /// Forgets a message that the node that orders has taken in.
+    pub async fn forget_pending(&self, key: &[u8]) -> Result<(), Refusal> {
+        let mut batch = Batch::new();
+        batch.delete(Space::PendingMessage, key);
+        self.env().local.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Takes in and distributes a message that another node (or this one) accepted while it was cut off. Once.
+    pub async fn take_in(&self, record: &[u8]) -> Result<(), Refusal> {
+        let record: PendingRecord =
+            serde_json::from_slice(record).map_err(|e| Refusal::malformed("pending message", e))?;
+        let ctx = RequestContext {
+            request_id: record.request_id.clone(),
+        };
+        let room = record.room.clone();
+        self.room_command(ctx, &room, RoomCommand::TakeIn(Box::new(record)))
+            .await
+            .map(drop)
+    }
+}
+
+impl PendingRecord {
+    /// Octets as they were handed in; by hash only in the store of the node that accepted it.
+    pub(crate) fn handed_in(&self) -> Result<&[u8], Refusal> {
+        match &self.octets {
+            Payload::Inline { data } => Ok(&data.0),
+            Payload::ByHash { .. } => Err(Refusal::malformed("pending message", "octets by hash")),
+        }
+    }
+
+    /// The request that was judged.
+    pub(crate) fn request(&self) -> Result<SubmitMessageRequest, Refusal> {
+        let octets = self.handed_in()?;
+        match &self.from {
+            Sender::Peer { .. } => SubmitMessageRequest::from_bytes(octets)
+                .map_err(|e| Refusal::malformed("SubmitMessageRequest", e)),
+            Sender::User { user, .. } => {
+                let message = MlsMessage::from_bytes(octets).map_err(|e| Refusal::malformed("message", e))?;
+                SubmitMessageRequest::new(message, user.clone()).map_err(|e| Refusal::malformed("message", e))
+            }
+        }
+    }
+
+    /// What the peer was answered.
+    pub(crate) fn response(&self) -> Result<SubmitMessageResponse, Refusal> {
+        Ok(SubmitMessageResponse::Accepted {
+            accepted_timestamp: UnixMillis(self.verdict.at),
+            frank: self.verdict.frank()?,
+        })
+    }
+
+    /// The key under which the first outcome is remembered.
+    pub(crate) fn remembered(&self, room: UriKey) -> Result<Vec<u8>, Refusal> {
+        Ok(self.from.key(room, self.handed_in()?))
+    }
+}

@@ -1,0 +1,238 @@
+//! One provider on three nodes: real processes, killed, stopped for a while and cut off, under traffic.
+//!
+//! Alice and Amy have their accounts at the provider on three nodes and talk through different ones; Bob's provider
+//! has one. Whatever was acknowledged is there afterwards, once, in one order, at every node.
+
+use crate::kill::{device, drain, is_message, read, talk};
+use crate::support::Place;
+use causeway_tests::client::Client;
+use causeway_tests::process::free_addresses;
+use causeway_tests::provider::{Addresses, Provider, run};
+use mls_client::state::What;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a node says of all.
+async fn nodes(node: &Provider) -> Option<Value> {
+    let text = run(node.command().unwrap().args(["node", "ls", "--json"]))
+        .await
+        .ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The number of the node that orders, once one does that these agree on.
+async fn leader(nodes_of: &[Provider], among: &[usize]) -> usize {
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        for at in among {
+            let view = nodes(&nodes_of[*at]).await;
+            let name = view
+                .as_ref()
+                .and_then(|view| view["leader"].as_str())
+                .map(str::to_owned);
+            let found =
+                name.and_then(|name| among.iter().find(|at| name == format!("cw{}", **at + 1)).copied());
+            if let Some(found) = found {
+                return found;
+            }
+        }
+        assert!(Instant::now() < end, "no node orders");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// How many times each text is there.
+fn times(texts: &[(String, String)]) -> BTreeMap<&str, usize> {
+    let mut times = BTreeMap::new();
+    for (_, text) in texts {
+        *times.entry(text.as_str()).or_default() += 1;
+    }
+    times
+}
+
+fn signal(node: &Provider, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(node.id().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_lose_nothing_and_double_nothing() {
+    causeway_tests::install_tls();
+    let place = Place::new();
+    let (for_a, for_b) = (Addresses::free().unwrap(), Addresses::free().unwrap());
+    let ca = place.path("ca");
+    let (peer_a, peer_b) = (("a.example", for_a.mimi), ("b.example", for_b.mimi));
+    let mut first = Provider::init(&place.path("a1"), "a.example", for_a, &ca, &[peer_b], None)
+        .await
+        .unwrap();
+    let mut b = Provider::init(&place.path("b"), "b.example", for_b, &ca, &[peer_a], None)
+        .await
+        .unwrap();
+    b.start(None).await.unwrap();
+
+    // The first node alone, with something in its store from before it was one of several.
+    first.start(None).await.unwrap();
+    let alice_token = first.add_user("alice").await.unwrap();
+    first.stop().await.unwrap();
+    let [node] = free_addresses().unwrap();
+    first.cluster(node).unwrap();
+    first.start(None).await.unwrap();
+    let mut a = vec![first];
+    for number in 2..=3 {
+        let [listen] = free_addresses().unwrap();
+        let dir = place.path(&format!("a{number}"));
+        let name = format!("cw{number}");
+        let (mut joined, line) = a[0]
+            .join(&dir, &name, Addresses::free().unwrap(), listen)
+            .await
+            .unwrap();
+        joined.start_waiting().await.unwrap();
+        // Any node takes the command.
+        let at = &a[number - 2];
+        run(at.command().unwrap().args(["node", "add", &line]))
+            .await
+            .unwrap();
+        a.push(joined);
+    }
+    let all = [0, 1, 2];
+    leader(&a, &all).await;
+
+    // Any node answers on every face.
+    let amy_token = a[1].add_user("amy").await.unwrap();
+    let bob_token = b.add_user("bob").await.unwrap();
+    let profiles = place.path("profiles");
+    let login = async |name: &str, provider: &Provider, user: (&str, &str)| {
+        Client::login_token(&profiles, name, provider, user, "phone")
+            .await
+            .unwrap()
+    };
+    let alice = login("Alice", &a[2], ("alice", &alice_token)).await;
+    let amy = login("Amy", &a[1], ("amy", &amy_token)).await;
+    let bob = login("Bob", &b, ("bob", &bob_token)).await;
+    let room = alice.run(&["create", "Nodes"]).await.unwrap()["room"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    alice.run(&["add", &room, &amy.user]).await.unwrap();
+    alice.run(&["add", &room, &bob.user]).await.unwrap();
+    for (client, text) in [(&alice, "the first"), (&amy, "the second"), (&bob, "the third")] {
+        client.send(&room, text, Duration::from_mins(1)).await.unwrap();
+    }
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let talking = [(&alice, "Alice"), (&amy, "Amy"), (&bob, "Bob")]
+        .map(|(client, name)| tokio::spawn(talk(device(client.profile()), room.clone(), name, stop.clone())));
+
+    // The node that orders dies.
+    let dead = leader(&a, &all).await;
+    a[dead].kill().await.unwrap();
+    let killed = Instant::now();
+    let rest: Vec<usize> = all.into_iter().filter(|at| *at != dead).collect();
+    let next = leader(&a, &rest).await;
+    println!(
+        "node {} was killed; node {} ordered {:?} later",
+        dead + 1,
+        next + 1,
+        killed.elapsed()
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    a[dead].start(None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    // The node that orders hears and says nothing for a while, and then goes on as if nothing had been.
+    let silent = leader(&a, &all).await;
+    signal(&a[silent], rustix::process::Signal::STOP);
+    let rest: Vec<usize> = all.into_iter().filter(|at| *at != silent).collect();
+    let end = Instant::now() + Duration::from_mins(1);
+    while leader(&a, &rest).await == silent {
+        assert!(Instant::now() < end, "nobody took over");
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    signal(&a[silent], rustix::process::Signal::CONT);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    // It hands over when it is told to end.
+    let going = leader(&a, &all).await;
+    a[going].stop().await.unwrap();
+    a[going].start(None).await.unwrap();
+    leader(&a, &all).await;
+
+    stop.store(true, Ordering::SeqCst);
+    let mut devices = Vec::new();
+    let mut written = Vec::new();
+    for talking in talking {
+        let (device, texts) = talking.await.unwrap();
+        devices.push(device);
+        written.push(texts);
+    }
+    let count = written.iter().map(Vec::len).sum::<usize>() + 3;
+    println!("{count} messages");
+    let mut seen = Vec::new();
+    for device in &mut devices {
+        drain(device, &room, count).await;
+        let state = device.engine().room(&room).unwrap();
+        assert!(
+            state
+                .history
+                .iter()
+                .all(|e| is_message(e) || matches!(e.what, What::Change(_)))
+        );
+        seen.push(read(device, &room));
+    }
+    for texts in &seen {
+        let doubled: Vec<_> = times(texts).into_iter().filter(|(_, times)| *times > 1).collect();
+        assert!(doubled.is_empty(), "doubled: {doubled:?}");
+        for text in written.iter().flatten() {
+            assert!(texts.iter().any(|(_, there)| there == text), "lost: {text}");
+        }
+    }
+    assert_eq!(seen[0], seen[1], "all read the same in the same order");
+    assert_eq!(seen[1], seen[2]);
+
+    // Every node holds the same.
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        let mut applied = Vec::new();
+        for node in &a {
+            applied.push(nodes(node).await.map(|view| view["applied"].as_u64()));
+        }
+        if applied.iter().all(|one| one.is_some() && *one == applied[0]) {
+            break;
+        }
+        assert!(Instant::now() < end, "the nodes are apart: {applied:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    for node in &mut a {
+        node.stop().await.unwrap();
+    }
+    let mut exports = Vec::new();
+    for node in &a {
+        run(node.command().unwrap().args(["store", "verify"]))
+            .await
+            .unwrap();
+        let file = node.dir().join("export.jsonl");
+        run(node.command().unwrap().args(["store", "export"]).arg(&file))
+            .await
+            .unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let shared: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|line| {
+                line["space"].as_str().is_some_and(|space| {
+                    !space.starts_with("raft_") && space != "pending_message" && space != "meta"
+                })
+            })
+            .collect();
+        exports.push(shared);
+    }
+    assert!(exports[0].len() > 100, "{} records", exports[0].len());
+    assert!(
+        exports[0] == exports[1] && exports[1] == exports[2],
+        "the nodes' records differ"
+    );
+    b.stop().await.unwrap();
+}
