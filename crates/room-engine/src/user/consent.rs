@@ -191,7 +191,7 @@ impl UserState {
         Ok(records.len() < SCOPES && !(limited && of_provider >= ASKED_BY_ONE_PROVIDER))
     }
 
-    /// The user asks another user for consent. `taken`: an own user, whose worker has it already.
+    /// The user asks another user for consent. The worker of an own one has been told already.
     pub(super) async fn ask_consent(
         &mut self,
         env: &Env,
@@ -211,8 +211,10 @@ impl UserState {
             pair.cancel(room);
         }
         // A refusal that was told may be asked about again: people change their minds.
-        if pair.answer(room).is_some_and(|answer| !answer.granted) {
-            pair.forget(room);
+        for scope in [room, None] {
+            if pair.answer(room).is_some_and(|answer| !answer.granted) {
+                pair.forget(scope);
+            }
         }
         let mut decision = Decision::reply(Reply::Done);
         if !pair.ask(room, now) {
