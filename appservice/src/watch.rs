@@ -135,6 +135,8 @@ struct State {
     awaited: Option<(String, u64)>,
     /// The homeserver's time of the newest heartbeat that came back.
     seen_ts: Option<u64>,
+    /// Room and id of the newest heartbeat that was sent.
+    newest: Option<(String, String)>,
     /// All timelines are to be compared as soon as possible.
     compare: bool,
 }
@@ -260,16 +262,15 @@ impl Watch {
         state.watched.unreachable = Some((since, error.to_string()));
     }
 
-    /// The homeserver went back in time: what it knew of us (the bot's device) may be gone, and portals have to be
-    /// looked at.
-    fn rewound(&self) {
+    /// The homeserver doesn't know an event any more that it once told us of.
+    fn rewound(&self, what: &'static str) {
+        metrics::counter!("causeway_homeserver_rewound_total", "seen" => what).increment(1);
         let mut state = self.state();
         state.watched.rewound = state.watched.rewound.saturating_add(1);
-        // With the next heartbeat, not at once: every heartbeat until then has a number that comes again, too.
         state.compare = true;
     }
 
-    fn observe(&self, events: &[Passing], taken: Taken) {
+    fn observe(&self, events: &[Passing]) {
         let now = self.now();
         let mut state = self.state();
         state.watched.last_transaction = Some(now);
@@ -302,9 +303,6 @@ impl Watch {
         drop(state);
         if back.is_some() {
             self.0.seen.notify_one();
-        }
-        if taken.rewound {
-            self.rewound();
         }
     }
 }
@@ -340,7 +338,7 @@ impl Intake for Observed {
         let bot = self.watch.0.homeserver.bot();
         let passing: Vec<Passing> = incoming.events.iter().map(|e| Passing::of(e, bot)).collect();
         let taken = self.intake.transaction(request_id, incoming).await?;
-        self.watch.observe(&passing, taken);
+        self.watch.observe(&passing);
         Ok(taken)
     }
 

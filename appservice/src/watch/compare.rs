@@ -64,14 +64,13 @@ impl Watch {
         if let Some(from) = self.0.homeserver.behind(portal, &event).await? {
             return Ok(from);
         }
-        metrics::counter!("causeway_homeserver_rewound_total", "seen" => "timeline").increment(1);
         tracing::error!(
             portal,
             event,
             "the homeserver doesn't know an event any more that it once showed us: was its database restored? The \
              whole timeline is compared"
         );
-        self.state().watched.rewound += 1;
+        self.rewound("timeline");
         Ok(From::Beginning)
     }
 

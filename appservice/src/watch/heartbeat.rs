@@ -56,13 +56,17 @@ impl Watch {
 
     async fn send_heartbeat(&self, nonce: &str) -> Result<(), HomeserverError> {
         let homeserver = &self.0.homeserver;
+        self.look_back().await?;
         let content = json!({"nonce": nonce});
         let room = self.heartbeat_room().await?;
-        match homeserver
+        let sent = homeserver
             .send(room.as_str(), HEARTBEAT, nonce, &content, None)
-            .await
-        {
-            Ok(_) => Ok(()),
+            .await;
+        match sent {
+            Ok(event) => {
+                self.state().newest = Some((room.to_string(), event));
+                Ok(())
+            }
             // The room is of no use any more (left, or from before a restored backup): the next one is made anew.
             Err(error) if matches!(error.status(), Some(403 | 404)) => {
                 homeserver.delete_alias(&self.alias()?).await?;
@@ -70,6 +74,31 @@ impl Watch {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the homeserver still knows the heartbeat of before. If not, its database is from an earlier time.
+    async fn look_back(&self) -> Result<(), HomeserverError> {
+        let Some((room, event)) = self.state().newest.take() else {
+            return Ok(());
+        };
+        let known = match self.0.homeserver.behind(&room, &event).await {
+            Ok(place) => place.is_some(),
+            // Not even the room, or not with us in it.
+            Err(error) if matches!(error.status(), Some(403 | 404)) => false,
+            Err(error) => {
+                self.state().newest = Some((room, event));
+                return Err(error);
+            }
+        };
+        if !known {
+            tracing::error!(
+                event,
+                "the homeserver doesn't know our last heartbeat any more: was its database restored? Every portal is \
+                 compared with its timeline"
+            );
+            self.rewound("heartbeat");
+        }
+        Ok(())
     }
 
     async fn heartbeat_room(&self) -> Result<OwnedRoomId, HomeserverError> {

@@ -50,7 +50,7 @@ pub(crate) struct InboxRecord {
 /// A transaction of the homeserver.
 #[derive(Clone, Debug, Default)]
 pub struct InboundTransaction {
-    /// The homeserver's number for it. A homeserver whose database was restored counts from an earlier number again, so
+    /// The homeserver's number for it. A homeserver that was restarted or restored counts from an earlier number again, so
     /// this alone says nothing about what is inside.
     pub txn_id: String,
     /// SHA-256 over what identifies its contents (event ids, to-device messages), not over octets: each attempt carries
@@ -102,8 +102,9 @@ pub struct SetAside {
 pub struct Taken {
     /// Events that are new and of concern.
     pub events: usize,
-    /// The same number came before with other contents: the homeserver lost what it knew.
-    pub rewound: bool,
+    /// The same number came before with other contents: a homeserver on SQLite counts from 1 again after a restart, one
+    /// that was restored from a backup from where it was then.
+    pub renumbered: bool,
 }
 
 /// A transaction that was taken in (space `HsTransaction`, key: half SHA-256 of its id).
@@ -171,7 +172,7 @@ impl HomeserverState {
                 )?;
                 decision.reply = Reply::Taken(Taken {
                     events,
-                    rewound: false,
+                    renumbered: false,
                 });
                 Ok(decision)
             }
@@ -215,7 +216,7 @@ impl HomeserverState {
         let before: Option<TransactionRecord> =
             crate::records::read(env.store.as_ref(), Space::HsTransaction, &txn_key).await?;
         let fingerprint = Sha256Hash(transaction.fingerprint);
-        let rewound = match before {
+        let renumbered = match before {
             None => false,
             Some(known) if known.fingerprint == fingerprint => {
                 metrics::counter!("causeway_homeserver_repeated_total", "what" => "transaction").increment(1);
@@ -236,7 +237,7 @@ impl HomeserverState {
                 fingerprint,
             },
         )?;
-        decision.reply = Reply::Taken(Taken { events, rewound });
+        decision.reply = Reply::Taken(Taken { events, renumbered });
         Ok(decision)
     }
 
@@ -379,12 +380,12 @@ impl Engine {
             .await?;
         let taken = taken(&reply)?;
         count_set_aside(set_aside);
-        if taken.rewound {
-            metrics::counter!("causeway_homeserver_rewound_total", "seen" => "transaction").increment(1);
-            tracing::error!(
+        if taken.renumbered {
+            metrics::counter!("causeway_homeserver_renumbered_total").increment(1);
+            tracing::info!(
                 txn_id,
-                "the homeserver counts its transactions from an earlier number again: was its database restored? \
-                 Nothing is lost here; every portal is compared with its timeline"
+                "the homeserver counts its transactions from an earlier number again, as some do after a restart; what \
+                 is inside counts, not the number"
             );
         }
         Ok(taken)

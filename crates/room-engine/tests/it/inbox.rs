@@ -135,8 +135,8 @@ async fn a_nonce_opens_the_session() {
     panic!("the nonce was not taken");
 }
 
-/// "Duplicate transactions after database trouble": a homeserver that was restored from a backup counts its transactions
-/// from an earlier number again. What is inside counts, not the number.
+/// "Duplicate transactions after database trouble": a homeserver that was restarted or restored from a backup counts its
+/// transactions from an earlier number again. What is inside counts, not the number.
 #[tokio::test]
 async fn a_transaction_number_that_comes_again_with_other_events_loses_nothing() {
     let world = World::new().await;
@@ -148,13 +148,13 @@ async fn a_transaction_number_that_comes_again_with_other_events_loses_nothing()
             .unwrap()
     };
     let first = take("7", vec![login("$1", "x")]).await;
-    assert_eq!((first.events, first.rewound), (1, false));
+    assert_eq!((first.events, first.renumbered), (1, false));
     let again = take("7", vec![login("$1", "x")]).await;
-    assert_eq!((again.events, again.rewound), (0, false));
+    assert_eq!((again.events, again.renumbered), (0, false));
     let other = take("7", vec![login("$1", "x"), login("$2", "y")]).await;
-    assert_eq!((other.events, other.rewound), (1, true));
+    assert_eq!((other.events, other.renumbered), (1, true));
     let next = take("8", vec![login("$2", "y"), login("$2", "y")]).await;
-    assert_eq!((next.events, next.rewound), (0, false));
+    assert_eq!((next.events, next.renumbered), (0, false));
 }
 
 /// What nothing can be done with is kept with its reason, for operators, and holds nobody up.
