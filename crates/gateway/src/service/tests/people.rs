@@ -26,7 +26,7 @@ async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
         if so().await {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("never: {what}");
 }
