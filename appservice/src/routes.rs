@@ -21,7 +21,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Largest request body. A transaction has at most 100 events of 65,536 octets, which the client format makes
+/// Largest request body unless told otherwise. A transaction has at most 100 events of 65,536 octets, which the client format makes
 /// larger, and as many to-device messages.
 pub const MAX_BODY: usize = 32 * 1024 * 1024;
 /// Longest transaction id taken.
@@ -80,6 +80,8 @@ pub struct AppserviceState {
     pub intake: Arc<dyn Intake>,
     /// What the homeserver has to present.
     pub tokens: KeyRing,
+    /// Largest request body, in octets ([`MAX_BODY`] where nobody says).
+    pub max_body: usize,
 }
 
 /// The application service's HTTP interface.
@@ -110,7 +112,7 @@ pub fn routes(state: AppserviceState) -> Router {
     api.method_not_allowed_fallback(wrong_method)
         .fallback(unrecognized)
         // First the token, then the body.
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(state.max_body))
         .layer(middleware::from_fn_with_state(state.clone(), authenticate))
         .with_state(state)
 }

@@ -88,6 +88,7 @@ impl Bench {
         let state = AppserviceState {
             intake: intake.clone(),
             tokens: KeyRing::fixed(Secret::new("as-secret"), Secret::new("hs-secret")),
+            max_body: MAX_BODY,
         };
         Self {
             intake,

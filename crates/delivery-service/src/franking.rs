@@ -4,7 +4,7 @@
 use crate::crypto;
 use crate::hub::HubIdentity;
 use mimi_wire::codec::UnixMillis;
-use mimi_wire::components::SafeAad;
+use mimi_wire::components::{FrankingAgentData, SafeAad};
 use mimi_wire::franking::{ServerFrankingContext, integrity_content, server_frank, verify_server_frank};
 use mimi_wire::mls::{CipherSuite, MlsMessage};
 use mimi_wire::protocol::Frank;
@@ -59,10 +59,11 @@ pub fn franking_tag(message: &MlsMessage) -> Option<[u8; 32]> {
         .franking_tag()
 }
 
-/// Franks an accepted message. `suite` is the group's. `None` if the message brings no franking tag, or the suite's
-/// signatures are not Ed25519.
+/// Franks an accepted message. `agent` and `suite` are the group's. `None` if the message brings no franking tag, the
+/// agent is not this hub, or the suite's signatures are not Ed25519.
 pub fn frank(
     hub: &HubIdentity,
+    agent: &FrankingAgentData,
     suite: CipherSuite,
     message: &MlsMessage,
     context: &FrankingContext,
@@ -70,13 +71,14 @@ pub fn frank(
     if !signs_with_ed25519(suite) {
         return None;
     }
+    let hub_key = hub.hub_key_at(context.accepted_ms);
     let context = context.to_wire();
-    let server_frank = server_frank(hub.hub_key(), &franking_tag(message)?, &context);
+    let server_frank = server_frank(hub_key, &franking_tag(message)?, &context);
     let content = integrity_content(&server_frank, suite, &context);
     Some(Frank {
         server_frank,
         franking_signature_ciphersuite: suite,
-        franking_integrity_signature: hub.sign_frank(&content).into(),
+        franking_integrity_signature: hub.sign_frank(agent, &content)?.into(),
     })
 }
 
@@ -92,9 +94,13 @@ pub fn verify(
     if !signs_with_ed25519(suite) {
         return Err(FrankFault::CipherSuite);
     }
+    let accepted_ms = context.accepted_ms;
     let context = context.to_wire();
     let tag = mimi_wire::franking::franking_tag(salt, application_data);
-    if !verify_server_frank(hub.hub_key(), &tag, &context, &frank.server_frank) {
+    let made_here = hub
+        .hub_keys_around(accepted_ms)
+        .any(|key| verify_server_frank(key, &tag, &context, &frank.server_frank));
+    if !made_here {
         return Err(FrankFault::ServerFrank);
     }
     let content = integrity_content(&frank.server_frank, suite, &context);

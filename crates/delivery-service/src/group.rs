@@ -24,10 +24,10 @@ pub use verdict::{AddedClient, ApplyError, Judged, JudgedCommit, JudgedProposals
 
 use crate::identity::Client;
 use crate::roster::{Leaves, Participants};
-use mimi_wire::components::RoleIndex;
+use mimi_wire::components::{FrankingAgentData, RoleIndex, component_id};
 use mimi_wire::mls::{CipherSuite, Epoch, GroupId};
 use mimi_wire::policy::{Capability, RoomState};
-use mimi_wire::{Domain, MimiUri};
+use mimi_wire::{Decode as _, Domain, MimiUri};
 use openmls::group::PublicGroup;
 use std::collections::BTreeSet;
 
@@ -143,10 +143,20 @@ impl Group {
         self.departing.iter()
     }
 
+    /// Whether a user takes part and may report abuse, in the effective view.
+    pub fn may_report(&self, user: &MimiUri) -> bool {
+        self.is_participant(user, View::Effective) && self.has_capability(user, Capability::REPORT_ABUSE)
+    }
+
+    /// Who franks application messages in this room; nobody without a franking agent.
+    pub fn franking_agent(&self) -> Option<FrankingAgentData> {
+        let octets = self.component(component_id::FRANKING_AGENT)?;
+        FrankingAgentData::from_bytes(octets).ok()
+    }
+
     /// Whether the hub franks application messages in this room: there is a franking agent.
     pub fn has_franking_agent(&self) -> bool {
-        self.component(mimi_wire::components::component_id::FRANKING_AGENT)
-            .is_some()
+        self.component(component_id::FRANKING_AGENT).is_some()
     }
 
     /// The GroupInfo of this epoch, without ratchet tree.

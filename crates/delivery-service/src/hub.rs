@@ -9,27 +9,107 @@ use openmls::prelude::{BasicCredential, Credential};
 use tls_codec::Serialize as _;
 use zeroize::Zeroizing;
 
-/// The hub's own keys: one to sign as external sender, one to sign franks, one to compute them.
+/// How long before and after its time a `hub_key` still verifies: clocks are set back, and nodes of one hub learn of a
+/// rotation one after the other.
+const OVERLAP_MS: u64 = 10 * 60 * 1000;
+
+/// The hub's own keys: to sign as external sender, to sign franks, to compute them. Each is a ring, newest last.
+///
+/// A room names the hub's signature keys in its group for ever, so an old room goes on with the key that it names and
+/// a new room gets the newest. The `hub_key` is chosen by the time a message was accepted at, so that a message that
+/// was franked before a rotation still verifies, and a key that leaked later proves nothing about its own past.
 ///
 /// All signatures are Ed25519, so a hub can serve groups of the suites 0x0001 and 0x0003 only (a hub for other
 /// suites needs keys of their schemes). Secrets are zeroized on drop and never shown by `Debug`.
 pub struct HubIdentity {
     provider: Domain,
-    signing: SigningKey,
-    franking: SigningKey,
-    hub_key: Zeroizing<[u8; 32]>,
+    signing: Newest<SigningKey>,
+    franking: Newest<SigningKey>,
+    hub_keys: Newest<HubKey>,
+}
+
+/// An HMAC key of server franks (draft-ietf-mimi-protocol-06 section 5.4.1).
+struct HubKey {
+    key: Zeroizing<[u8; 32]>,
+    /// The first acceptance time that it is for, Unix ms.
+    since_ms: u64,
+}
+
+/// A ring that is never empty.
+struct Newest<T> {
+    newest: T,
+    /// Oldest first.
+    older: Vec<T>,
+}
+
+impl<T> Newest<T> {
+    fn new(mut oldest_first: Vec<T>) -> Option<Self> {
+        Some(Self {
+            newest: oldest_first.pop()?,
+            older: oldest_first,
+        })
+    }
+
+    /// Newest first.
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.newest).chain(self.older.iter().rev())
+    }
+}
+
+/// The seeds of a hub's key rings, each oldest first.
+#[derive(Default)]
+pub struct HubSeeds {
+    /// Ed25519 private keys of the external sender.
+    pub signing: Vec<Zeroizing<[u8; 32]>>,
+    /// Ed25519 private keys of the franking agent.
+    pub franking: Vec<Zeroizing<[u8; 32]>>,
+    /// HMAC keys of server franks, each with the first acceptance time (Unix ms) that it is for.
+    pub hub_keys: Vec<(u64, Zeroizing<[u8; 32]>)>,
 }
 
 impl HubIdentity {
     /// Makes the keys from their seeds. `signing` and `franking` are Ed25519 private keys, `hub_key` is the
     /// HMAC key of server franks (draft-ietf-mimi-protocol-06 section 5.4.1).
     pub fn from_seeds(provider: Domain, signing: [u8; 32], franking: [u8; 32], hub_key: [u8; 32]) -> Self {
+        let signing = Zeroizing::new(signing);
+        let franking = Zeroizing::new(franking);
         Self {
             provider,
-            signing: SigningKey::from_bytes(&Zeroizing::new(signing)),
-            franking: SigningKey::from_bytes(&Zeroizing::new(franking)),
-            hub_key: Zeroizing::new(hub_key),
+            signing: Newest {
+                newest: SigningKey::from_bytes(&signing),
+                older: Vec::new(),
+            },
+            franking: Newest {
+                newest: SigningKey::from_bytes(&franking),
+                older: Vec::new(),
+            },
+            hub_keys: Newest {
+                newest: HubKey {
+                    key: Zeroizing::new(hub_key),
+                    since_ms: 0,
+                },
+                older: Vec::new(),
+            },
         }
+    }
+
+    /// Makes the key rings. `None` if one of them is empty.
+    pub fn from_rings(provider: Domain, seeds: HubSeeds) -> Option<Self> {
+        let signing = |seeds: Vec<Zeroizing<[u8; 32]>>| {
+            Newest::new(seeds.iter().map(|seed| SigningKey::from_bytes(seed)).collect())
+        };
+        let mut hub_keys: Vec<_> = seeds
+            .hub_keys
+            .into_iter()
+            .map(|(since_ms, key)| HubKey { key, since_ms })
+            .collect();
+        hub_keys.sort_by_key(|key| key.since_ms);
+        Some(Self {
+            provider,
+            signing: signing(seeds.signing)?,
+            franking: signing(seeds.franking)?,
+            hub_keys: Newest::new(hub_keys)?,
+        })
     }
 
     /// The hub's domain.
@@ -37,7 +117,7 @@ impl HubIdentity {
         &self.provider
     }
 
-    /// The hub as it must stand in a room's `external_senders`: its Ed25519 key and the basic credential
+    /// The hub as it must stand in a new room's `external_senders`: its newest Ed25519 key and the basic credential
     /// `mimi://PROVIDER`. TLS-encoded `ExternalSender`.
     pub fn external_sender(&self) -> Vec<u8> {
         // Encoding two short octet strings into a vector has no way to fail.
@@ -46,72 +126,116 @@ impl HubIdentity {
 
     /// [`Self::external_sender`] as openmls has it.
     pub(crate) fn sender(&self) -> ExternalSender {
-        ExternalSender::new(
-            self.signing.verifying_key().to_bytes().to_vec().into(),
-            self.credential(),
-        )
+        self.signer(&self.signing.newest).sender()
     }
 
-    /// [`Self::external_sender`] as the wire types have it.
-    pub(crate) fn wire_sender(&self) -> WireSender {
-        WireSender {
-            signature_key: self.signature_key().as_slice().into(),
-            credential: self.wire_credential(),
+    /// The hub as one of a group's external senders: its index there, and the key that goes with it, which need not be
+    /// the newest.
+    pub(crate) fn signer_among(&self, senders: &[ExternalSender]) -> Option<(u32, Signer<'_>)> {
+        self.signing.iter().find_map(|key| {
+            let signer = self.signer(key);
+            let own = signer.sender();
+            let index = senders.iter().position(|sender| *sender == own)?;
+            Some((u32::try_from(index).ok()?, signer))
+        })
+    }
+
+    fn signer<'a>(&'a self, key: &'a SigningKey) -> Signer<'a> {
+        Signer {
+            provider: &self.provider,
+            key,
         }
     }
 
-    /// What a room's component `franking_agent` has to be for this hub to frank there.
+    /// What a new room's component `franking_agent` has to be for this hub to frank there.
     pub fn franking_agent(&self) -> FrankingAgentData {
+        self.agent(&self.franking.newest)
+    }
+
+    fn agent(&self, key: &SigningKey) -> FrankingAgentData {
         FrankingAgentData {
-            franking_signature_key: self.franking_signature_key().as_slice().into(),
-            credential: self.wire_credential(),
+            franking_signature_key: key.verifying_key().to_bytes().as_slice().into(),
+            credential: wire_credential(&self.provider),
         }
     }
 
-    fn wire_credential(&self) -> WireCredential {
-        WireCredential::basic(MimiUri::provider(&self.provider).as_bytes())
-    }
-
-    fn credential(&self) -> Credential {
-        BasicCredential::new(MimiUri::provider(&self.provider).as_bytes().to_vec()).into()
-    }
-
-    /// The public key of the signatures as external sender, 32 octets.
+    /// The public key with which new rooms know the hub as external sender, 32 octets.
     pub fn signature_key(&self) -> [u8; 32] {
-        self.signing.verifying_key().to_bytes()
+        self.signing.newest.verifying_key().to_bytes()
     }
 
-    /// The public key of the signatures over franks, 32 octets.
+    /// The public key of the signatures over franks in new rooms, 32 octets.
     pub fn franking_signature_key(&self) -> [u8; 32] {
-        self.franking.verifying_key().to_bytes()
+        self.franking.newest.verifying_key().to_bytes()
     }
 
-    /// Signs as external sender, with label.
-    pub(crate) fn sign(&self, label: &str, content: &[u8]) -> Vec<u8> {
-        self.signing
-            .sign(&labels::sign_content(label, content))
-            .to_bytes()
-            .to_vec()
+    /// Signs the content of a frank, label included, with the key that the room's franking agent names. `None` if the
+    /// agent is none of this hub's.
+    pub(crate) fn sign_frank(&self, agent: &FrankingAgentData, content: &[u8]) -> Option<Vec<u8>> {
+        let key = self.franking.iter().find(|key| self.agent(key) == *agent)?;
+        Some(key.sign(content).to_bytes().to_vec())
     }
 
-    /// Signs the content of a frank, label included.
-    pub(crate) fn sign_frank(&self, content: &[u8]) -> Vec<u8> {
-        self.franking.sign(content).to_bytes().to_vec()
-    }
-
-    /// Verifies an own signature over the content of a frank.
+    /// Verifies an own signature over the content of a frank, by any key of the ring.
     pub(crate) fn verify_frank(&self, content: &[u8], signature: &[u8]) -> bool {
         let Ok(signature) = Signature::from_slice(signature) else {
             return false;
         };
         self.franking
-            .verifying_key()
-            .verify_strict(content, &signature)
-            .is_ok()
+            .iter()
+            .any(|key| key.verifying_key().verify_strict(content, &signature).is_ok())
     }
 
-    pub(crate) fn hub_key(&self) -> &[u8; 32] {
-        &self.hub_key
+    /// The key for franks of messages accepted at this time.
+    pub(crate) fn hub_key_at(&self, accepted_ms: u64) -> &[u8; 32] {
+        let of_then = self.hub_keys.iter().find(|key| key.since_ms <= accepted_ms);
+        let oldest = || self.hub_keys.older.first().unwrap_or(&self.hub_keys.newest);
+        &of_then.unwrap_or_else(oldest).key
+    }
+
+    /// The keys with which a frank of a message accepted at this time may have been made.
+    pub(crate) fn hub_keys_around(&self, accepted_ms: u64) -> impl Iterator<Item = &[u8; 32]> {
+        let mut until = u64::MAX;
+        self.hub_keys.iter().filter_map(move |key| {
+            let (from, to) = (key.since_ms.saturating_sub(OVERLAP_MS), until);
+            until = key.since_ms.saturating_add(OVERLAP_MS);
+            (from <= accepted_ms && accepted_ms < to).then_some(&*key.key)
+        })
+    }
+}
+
+fn wire_credential(provider: &Domain) -> WireCredential {
+    WireCredential::basic(MimiUri::provider(provider).as_bytes())
+}
+
+/// The hub as external sender with one of its keys.
+#[derive(Clone, Copy)]
+pub(crate) struct Signer<'a> {
+    provider: &'a Domain,
+    key: &'a SigningKey,
+}
+
+impl Signer<'_> {
+    fn sender(&self) -> ExternalSender {
+        let credential: Credential =
+            BasicCredential::new(MimiUri::provider(self.provider).as_bytes().to_vec()).into();
+        ExternalSender::new(self.key.verifying_key().to_bytes().to_vec().into(), credential)
+    }
+
+    /// The external sender as the wire types have it.
+    pub(crate) fn wire_sender(&self) -> WireSender {
+        WireSender {
+            signature_key: self.key.verifying_key().to_bytes().as_slice().into(),
+            credential: wire_credential(self.provider),
+        }
+    }
+
+    /// Signs with label.
+    pub(crate) fn sign(&self, label: &str, content: &[u8]) -> Vec<u8> {
+        self.key
+            .sign(&labels::sign_content(label, content))
+            .to_bytes()
+            .to_vec()
     }
 }
 
@@ -120,5 +244,75 @@ impl std::fmt::Debug for HubIdentity {
         f.debug_struct("HubIdentity")
             .field("provider", &self.provider)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+
+    fn seed(n: u8) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new([n; 32])
+    }
+
+    fn hub(hub_keys: Vec<(u64, Zeroizing<[u8; 32]>)>) -> HubIdentity {
+        let seeds = HubSeeds {
+            signing: vec![seed(1), seed(2)],
+            franking: vec![seed(3), seed(4)],
+            hub_keys,
+        };
+        HubIdentity::from_rings(Domain::parse("a.example").unwrap(), seeds).unwrap()
+    }
+
+    #[test]
+    fn an_empty_ring_is_no_identity() {
+        let domain = Domain::parse("a.example").unwrap();
+        assert!(HubIdentity::from_rings(domain, HubSeeds::default()).is_none());
+    }
+
+    #[test]
+    fn the_time_of_acceptance_chooses_the_key() {
+        let hour = 60 * 60 * 1000;
+        let hub = hub(vec![(2 * hour, seed(8)), (0, seed(7)), (4 * hour, seed(9))]);
+        for (at, key) in [
+            (0, 7),
+            (2 * hour - 1, 7),
+            (2 * hour, 8),
+            (4 * hour - 1, 8),
+            (4 * hour, 9),
+            (u64::MAX, 9),
+        ] {
+            assert_eq!(hub.hub_key_at(at)[0], key, "{at}");
+        }
+        let around = |at| hub.hub_keys_around(at).map(|key| key[0]).collect::<Vec<_>>();
+        assert_eq!(around(hour), [7]);
+        assert_eq!(around(2 * hour - 1), [8, 7]);
+        assert_eq!(around(2 * hour + 1), [8, 7]);
+        assert_eq!(around(3 * hour), [8]);
+        assert_eq!(around(9 * hour), [9]);
+    }
+
+    #[test]
+    fn old_rooms_keep_their_keys_and_new_ones_get_the_newest() {
+        let hub = hub(vec![(0, seed(7))]);
+        let old = HubIdentity::from_seeds(Domain::parse("a.example").unwrap(), [1; 32], [3; 32], [7; 32]);
+        assert_ne!(hub.sender(), old.sender());
+        let (index, signer) = hub.signer_among(&[hub.sender(), old.sender()]).unwrap();
+        assert_eq!((index, signer.sender()), (0, hub.sender()));
+        let (index, signer) = hub.signer_among(&[old.sender()]).unwrap();
+        assert_eq!((index, signer.sender()), (0, old.sender()));
+        assert!(old.signer_among(&[hub.sender()]).is_none());
+
+        let by_old = hub.sign_frank(&old.franking_agent(), b"x").unwrap();
+        assert_eq!(by_old, old.sign_frank(&old.franking_agent(), b"x").unwrap());
+        assert!(hub.verify_frank(b"x", &by_old));
+        assert!(old.sign_frank(&hub.franking_agent(), b"x").is_none());
     }
 }

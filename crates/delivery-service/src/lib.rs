@@ -16,6 +16,7 @@
 //! draws from its generator. What openmls can't do, and what is done here instead, is in
 //! `docs/decisions/0003-openmls-limits.md`.
 
+pub mod abuse;
 mod crypto;
 pub mod franking;
 pub mod group;
@@ -29,7 +30,7 @@ pub use group::{
     AddedClient, ApplyError, Group, Judged, JudgedCommit, JudgedProposals, MessageSettings,
     ParticipantChange, PendingProposal, SnapshotError, View,
 };
-pub use hub::HubIdentity;
+pub use hub::{HubIdentity, HubSeeds};
 pub use identity::{Client, IdentityError};
 pub use mimi_wire::components::RoleIndex;
 pub use refusal::{

@@ -14,8 +14,11 @@ mod content;
 pub(crate) mod doctor;
 mod graph;
 mod init;
+mod keys;
 mod node;
 mod output;
+mod peers;
+mod reports;
 mod room;
 mod schema;
 mod serve;
@@ -54,6 +57,9 @@ enum Command {
     User(user::UserArgs),
     Room(room::RoomArgs),
     Node(node::NodeArgs),
+    Reports(reports::ReportsArgs),
+    Keys(keys::KeysArgs),
+    Peers(peers::PeersArgs),
     Store(store::StoreArgs),
     Content(content::ContentArgs),
     Graph(graph::GraphArgs),
@@ -108,6 +114,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::User(args) => user::run(args, &config()?),
         Command::Room(args) => room::run(args, &config()?),
         Command::Node(args) => node::run(args, config, &path),
+        Command::Reports(args) => reports::run(args, &config()?),
+        Command::Keys(args) => keys::run(&args, &config()?),
+        Command::Peers(args) => peers::run(args, config),
         Command::Store(args) => store::run(args, &config()?),
         Command::Content(args) => content::run(args),
         Command::Graph(args) => {

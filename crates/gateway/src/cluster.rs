@@ -5,8 +5,8 @@ use crate::config::{ClusterConfig, Config};
 use crate::failure::{Code, Failure};
 use crate::keys::{KeyFile, KeyKind};
 use crate::service::{engine_config, engine_failure, keys};
-use crate::tls::{self, PeerTrust};
-use crate::web::{BodyLimit, Listener, Stop};
+use crate::tls::Live;
+use crate::web::{BodyLimit, Listener, Stop, TlsSource};
 use axum::Router;
 use event_graph::SigningIdentity;
 use lane::{Call, Cluster, ClusterSettings, Member, NodeName, ReplicatedStore};
@@ -215,14 +215,18 @@ impl Nodes {
     }
 
     /// Where the other nodes come in. To be called when all faces are known.
-    pub async fn listener(&mut self, config: &Config, engine: &Engine) -> Result<Option<Listener>, Failure> {
+    pub async fn listener(
+        &mut self,
+        config: &Config,
+        engine: &Engine,
+        live: &Live,
+    ) -> Result<Option<Listener>, Failure> {
         let (Some(cluster), Some(section)) = (&self.cluster, &config.cluster) else {
             return Ok(None);
         };
-        let own = tls::own_certificate(config)?;
-        let trust = PeerTrust::new(config)?;
         let face = NodeFace::new(cluster.clone(), engine.clone(), std::mem::take(&mut self.faces));
-        let tls = tls::mimi_server(&own, &trust)?;
+        let live = live.clone();
+        let tls: TlsSource = Arc::new(move || live.now().mimi.clone());
         Listener::bind(FACE, section.listen, Some(tls), face.router(), &config.limits)
             .await
             .map(Some)

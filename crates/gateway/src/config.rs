@@ -83,6 +83,9 @@ pub struct Config {
     /// Upper bounds for what others may send or hold open.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// The file it was read from, to be read again without a restart.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// Where the file lies; relative paths start here.
     #[serde(skip)]
     pub base: PathBuf,

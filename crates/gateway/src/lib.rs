@@ -1,6 +1,7 @@
 //! Everything around the engine: configuration, command line, HTTP faces, senders, metrics. The binary `causeway` is
 //! a thin shell over [`cli::main`]; tests drive the parts directly.
 
+pub mod assets;
 pub mod cli;
 pub mod cluster;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod keys;
 pub mod manager;
 pub mod matrix;
 pub mod mimi_client;
+pub mod reload;
 pub mod schemas;
 pub mod senders;
 pub mod service;

@@ -1,29 +1,34 @@
 //! The whole service in one value: engine, faces, senders. `causeway serve` runs one; tests run several.
 
+use crate::assets::Assets;
 use crate::cluster::Nodes;
 use crate::config::{Config, Secret};
 use crate::faces::admin::AdminFace;
 use crate::faces::client::ClientFace;
 use crate::faces::mimi::MimiFace;
 use crate::failure::{Code, Failure};
-use crate::keys::{KeyFile, KeyKind};
+use crate::keys::{self, KeyFile, KeyKind};
 use crate::matrix;
 use crate::mimi_client::MimiClient;
+use crate::reload::Reloader;
 use crate::senders::{MimiTransport, Senders};
-use crate::tls::{self, OwnCertificate, PeerTrust};
-use crate::web::{Listener, Stop, StopHandle, observe, refused, stop_pair};
+use crate::tls::Live;
+use crate::web::{
+    Listener, PeerAllowance, PeerLimits, Stop, StopHandle, TlsSource, observe, refused, stop_pair,
+};
 use appservice::{
     AppserviceState, Homeserver, HomeserverSettings, HomeserverTransport, KeyRing, Watch, WatchSettings,
 };
-use delivery_service::HubIdentity;
 use event_graph::SigningIdentity;
 use metrics_exporter_prometheus::PrometheusHandle;
+use ohttp::Gateway;
 use room_engine::outbox::{SenderSettings, Transport};
 use room_engine::{Engine, EngineConfig, EngineError, HomeserverInfo, Keys, Limits, SystemClock};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use store::Store;
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 /// Where the faces listen.
 #[derive(Clone, Copy, Debug)]
@@ -43,26 +48,18 @@ pub struct Service {
     addresses: Addresses,
     engine: Engine,
     nodes: Nodes,
+    reloader: Reloader,
     listeners: (StopHandle, Vec<JoinHandle<()>>),
     background: (StopHandle, Vec<JoinHandle<()>>),
 }
 
 /// Reads the provider's keys.
 pub fn keys(config: &Config) -> Result<Keys, Failure> {
-    let load = |path: &std::path::Path, kind| KeyFile::load(&config.path(path), kind);
-    let node = load(&config.keys.node, KeyKind::Ed25519)?;
-    let hub = load(&config.keys.hub, KeyKind::Ed25519)?;
-    let franking = load(&config.keys.franking, KeyKind::Ed25519)?;
-    let hub_key = load(&config.keys.hub_key, KeyKind::HmacSha256)?;
+    let node = KeyFile::load(&config.path(&config.keys.node), KeyKind::Ed25519)?;
     let key_id = format!("ed25519:{}", node.version());
     Ok(Keys {
         node: SigningIdentity::from_seed(&config.provider.node_name, &key_id, node.octets()),
-        hub: HubIdentity::from_seeds(
-            config.provider.domain.0.clone(),
-            *hub.octets(),
-            *franking.octets(),
-            *hub_key.octets(),
-        ),
+        hub: keys::hub(config)?,
     })
 }
 
@@ -162,16 +159,26 @@ impl Service {
         store: Arc<dyn Store>,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, Failure> {
-        let own = tls::own_certificate(config)?;
-        let trust = Arc::new(PeerTrust::new(config)?);
-        let client = MimiClient::new(config, trust.clone())?;
+        let live = Live::load(config)?;
+        let peer_limits = PeerLimits::new(PeerAllowance::from(&config.limits));
+        let client = MimiClient::new(config, live.clone())?;
         let beside = beside(config)?;
         let token = admin_token(config)?;
         let (mut nodes, store, engine) = Nodes::open(config, store).await?;
 
         let (stop_listeners, stop) = stop_pair();
-        let mimi_tls = tls::mimi_server(&own, &trust)?;
-        let mimi = MimiFace::new(config, engine.clone(), client.clone(), trust)?;
+        let assets = Assets::new(config, engine.clone(), client.clone(), store.clone());
+        let ohttp = Arc::new(ohttp_gateway()?);
+        let mimi = MimiFace::new(
+            config,
+            engine.clone(),
+            client.clone(),
+            live.clone(),
+            peer_limits.clone(),
+            assets.clone(),
+            ohttp.clone(),
+        )?;
+        let reloader = Reloader::new(config, live.clone(), engine.clone(), peer_limits);
         let directory = mimi.directory_router();
         let openid = beside.as_ref().map(|b| b.homeserver.clone());
         let clients = ClientFace::new(
@@ -179,6 +186,7 @@ impl Service {
             engine.clone(),
             client.clone(),
             store.clone(),
+            (assets, ohttp),
             openid,
             stop.clone(),
         );
@@ -198,15 +206,29 @@ impl Service {
             config.limits.body(),
             watch.clone(),
             nodes.cluster().cloned(),
+            reloader.clone(),
         );
 
         let limits = &config.limits;
-        let client_tls = client_tls(config)?;
+        let (for_mimi, for_clients) = (live.clone(), live.clone());
+        let mimi_tls: TlsSource = Arc::new(move || for_mimi.now().mimi.clone());
+        let first_client_tls = live.now().client_api.clone();
+        let client_tls = first_client_tls.map(|first| -> TlsSource {
+            Arc::new(move || {
+                for_clients
+                    .now()
+                    .client_api
+                    .clone()
+                    .unwrap_or_else(|| first.clone())
+            })
+        });
         let mimi = nodes.face(config, "mimi", mimi.router());
         let clients = nodes.face(config, "client", clients.router(directory));
         let admin = nodes.face(config, "admin", admin.router());
         let mut listeners = vec![
-            Listener::bind("mimi", config.mimi.listen, Some(mimi_tls), mimi, limits).await?,
+            Listener::bind("mimi", config.mimi.listen, Some(mimi_tls), mimi, limits)
+                .await?
+                .bounded_per_address(),
             Listener::bind("client", config.client_api.listen, client_tls, clients, limits).await?,
             Listener::bind("admin", config.admin.listen, None, admin, limits).await?,
         ];
@@ -214,6 +236,7 @@ impl Service {
             let state = AppserviceState {
                 intake: watch.over(Arc::new(engine.clone())),
                 tokens: beside.tokens.clone(),
+                max_body: config.limits.transaction(),
             };
             let router = appservice::routes(state)
                 .layer(axum::middleware::from_fn(count_refusals))
@@ -224,7 +247,7 @@ impl Service {
             listeners.push(Listener::bind("appservice", beside.listen, None, router, limits).await?);
         }
         let addresses = addresses(&listeners)?;
-        listeners.extend(nodes.listener(config, &engine).await?);
+        listeners.extend(nodes.listener(config, &engine, &live).await?);
 
         let listening = listeners
             .into_iter()
@@ -241,12 +264,14 @@ impl Service {
         let mut background = vec![tokio::spawn(senders.run(stop.clone()))];
         background.extend(nodes.background(&engine, &stop));
         if let Some(watch) = watch {
-            background.push(tokio::spawn(watching(watch, stop)));
+            background.push(tokio::spawn(watching(watch, stop.clone())));
         }
+        background.push(tokio::spawn(reloader.clone().watch(stop)));
         Ok(Self {
             addresses,
             engine,
             nodes,
+            reloader,
             listeners: (stop_listeners, listening),
             background: (stop_background, background),
         })
@@ -260,6 +285,11 @@ impl Service {
     /// Its engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// What brings changed certificates, peers, limits and keys into the running service.
+    pub fn reloader(&self) -> &Reloader {
+        &self.reloader
     }
 
     /// Stops: no new connections, running requests end, senders finish what is in flight, workers drain.
@@ -278,14 +308,15 @@ impl Service {
     }
 }
 
-fn client_tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, Failure> {
-    match (&config.client_api.certificate, &config.client_api.key) {
-        (Some(certificate), Some(key)) => {
-            let own = OwnCertificate::load(&config.path(certificate), &config.path(key))?;
-            tls::plain_server(&own).map(Some)
-        }
-        _ => Ok(None),
-    }
+/// The gateway's key is new with each start and in memory only: clients ask for it before each use, and what was
+/// recorded before a restart can't be opened afterwards.
+fn ohttp_gateway() -> Result<Gateway, Failure> {
+    let failure = |cause: String| Failure::new(Code::Internal, cause, "report this");
+    let mut seed = Zeroizing::new([0; 33]);
+    getrandom::fill(seed.as_mut()).map_err(|e| failure(format!("no random numbers: {e}")))?;
+    let (key_id, seed) = seed.split_first().ok_or_else(|| failure("no key".into()))?;
+    let seed = seed.try_into().map_err(|_| failure("no key".into()))?;
+    Gateway::derive(*key_id, seed).map_err(|e| failure(format!("the OHTTP gateway has no key: {e}")))
 }
 
 fn addresses(listeners: &[Listener]) -> Result<Addresses, Failure> {

@@ -4,6 +4,8 @@
 
 use crate::config::Config;
 use crate::failure::{Code, Failure};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,10 +13,14 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::path::Path;
 use std::sync::Arc;
 
+mod anchor;
 pub mod dev_ca;
+mod live;
 mod peers;
 pub mod validity;
 
+pub use anchor::key_pin;
+pub use live::{Live, Material};
 pub use peers::{PeerIdentity, PeerRefusal, PeerTrust};
 
 /// The one crypto provider.
@@ -117,11 +123,23 @@ pub fn plain_server(own: &OwnCertificate) -> Result<Arc<ServerConfig>, Failure> 
 
 /// For requests to a peer: its authorities only, our certificate shown.
 pub fn mimi_client(own: &OwnCertificate, roots: Arc<RootCertStore>) -> Result<ClientConfig, Failure> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(|e| failure(&own.path, "no peer could be verified").with_source(e))?;
+    peer_client(own, verifier)
+}
+
+/// For requests to a peer: judged by what [`PeerTrust::server_verifier`] gives for it, our certificate shown.
+pub fn peer_client(
+    own: &OwnCertificate,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<ClientConfig, Failure> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|e| failure(&own.path, "TLS can't be set up").with_source(e))?;
     builder
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(own.chain.clone(), own.key.clone_key())
         .map_err(|e| failure(&own.path, "certificate and key don't fit").with_source(e))
 }

@@ -52,6 +52,9 @@ pub struct Directory {
     /// Our own key, since the draft names none: the OHTTP gateway, no variable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ohttp_gateway: Option<String>,
+    /// Our own key: the hosts that serve the assets of this provider's users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset_hosts: Option<Vec<String>>,
 }
 
 /// An endpoint of the provider protocol.
@@ -141,6 +144,7 @@ impl Directory {
             report_abuse: make(Endpoint::ReportAbuse)?,
             proxy_download: make(Endpoint::ProxyDownload)?,
             ohttp_gateway: None,
+            asset_hosts: None,
         })
     }
 

@@ -31,6 +31,11 @@
 //! | `PUT /wake` | [`SetWake`] | 204 |
 //! | `GET /wishes` | | array of [`Wish`] |
 //! | `POST /wishes/{id}` | [`WishOutcome`] | 204 |
+//! | `POST /rooms/{room}/reports` | [`ReportAbuse`] | 204 |
+//! | `POST /assets` | octets | [`AssetRef`] |
+//! | `GET /rooms/{room}/assets?url=` | | octets |
+//! | `GET /rooms/{room}/ohttp` | | `application/ohttp-keys` of the hub's gateway |
+//! | `POST /rooms/{room}/ohttp` | `message/ohttp-req` | `message/ohttp-res` |
 //! | `PUT /blobs` | octets | [`BlobRef`] |
 //! | `GET /blobs/{sha256}` | | octets |
 //!
@@ -805,6 +810,22 @@ pub struct CardParticipant {
     pub user: String,
     /// The role's index.
     pub role: u32,
+}
+
+/// `POST /rooms/{room}/reports`: reports abuse to the room's hub.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReportAbuse {
+    /// TLS `AbuseReport` (protocol-06 section 5.9); `reportingUser` is the caller or empty.
+    pub report: B64,
+}
+
+/// `POST /assets`: keeps what the client has encrypted, for a message that names its address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AssetRef {
+    /// Where it is, for the external part of the message.
+    pub url: String,
+    /// Octets.
+    pub size: u64,
 }
 
 /// `PUT /blobs`: stores octets too large for a portal event, answered with their hash. `GET /blobs/{sha256}` reads.

@@ -1,10 +1,12 @@
 //! `causeway client`: a MIMI client on the command line, for people and for scripts.
 
 mod account;
+mod attach;
 mod chat;
 mod error;
 mod output;
 mod people;
+mod report;
 mod rooms;
 mod secret;
 mod wishes;
@@ -70,6 +72,9 @@ enum Command {
     Leave(rooms::RoomArg),
     Send(rooms::SendArgs),
     Read(rooms::ReadArgs),
+    Attach(attach::AttachArgs),
+    Fetch(attach::FetchArgs),
+    Report(report::ReportArgs),
     Sync(rooms::SyncArgs),
     /// List what was asked for on the Matrix side and waits for you.
     Wishes,
@@ -119,6 +124,9 @@ pub async fn run(args: ClientArgs) -> Result<(), CliError> {
         Command::Leave(args) => rooms::leave(&mut place.client()?, &args, out).await,
         Command::Send(args) => rooms::send(&mut place.client()?, &args, out).await,
         Command::Read(args) => rooms::read(&place, &args, out).await,
+        Command::Attach(args) => attach::attach(&mut place.client()?, &args, out).await,
+        Command::Fetch(args) => attach::fetch(&mut place.client()?, &args, out).await,
+        Command::Report(args) => report::report(&mut place.client()?, &args, out).await,
         Command::Sync(args) => rooms::sync(&mut place.client()?, &args, out).await,
         Command::Wishes => wishes::list(&place.client()?, out).await,
         Command::Wake(args) => wishes::wake(&place.client()?, &args, out).await,

@@ -1,10 +1,14 @@
 //! A client at work: the engine on one side, the provider on the other.
 
+mod attach;
 mod change;
 mod login;
+mod oblivious;
+mod report;
 mod send;
 mod wishes;
 
+pub use attach::Way;
 pub use login::{Credentials, sign_in};
 
 use crate::api::{ApiErrorCode, Device, HubAnswer};
@@ -187,6 +191,9 @@ impl<T: Transport> Client<T> {
 
     /// Founds a room. Returns its URI.
     pub async fn create(&mut self, name: &str) -> Result<String, ClientError> {
+        // The hub may have rotated its keys since this device signed in; a new room has to name the newest.
+        let provider = self.transport.provider().await?;
+        self.engine.provider_is(provider)?;
         let uri = self.engine.found(name)?;
         self.finish_foundings().await?;
         Ok(uri)

@@ -5,7 +5,7 @@ use crate::storage::StorageError;
 use mimi_wire::MimiUri;
 use mimi_wire::codec::{Decode as _, UnixMillis};
 use mimi_wire::components::FrankingAgentData;
-use mimi_wire::content::{ContentKind, Disposition, MessageId, MimiContent, NestedPart, Part};
+use mimi_wire::content::{ContentKind, MessageId, MimiContent, NestedPart, Part};
 use mimi_wire::franking::{self, ServerFrankingContext};
 use mimi_wire::protocol::Frank;
 use openmls::prelude::OpenMlsCrypto;
@@ -20,18 +20,12 @@ pub(crate) struct Content {
     pub(crate) text: String,
 }
 
-/// Content and message id of a text.
-pub(crate) fn write(
-    sender: &str,
-    room: &str,
-    content_type: &str,
-    text: &str,
-) -> Result<(Vec<u8>, MessageId), ClientError> {
+/// Content and message id of a message with this body.
+pub(crate) fn write(sender: &str, room: &str, body: NestedPart) -> Result<(Vec<u8>, MessageId), ClientError> {
     let uri = |text: &str| MimiUri::parse(text).map_err(ClientError::malformed("URI"));
     let (sender, room) = (uri(sender)?, uri(room)?);
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|_| StorageError::Random)?;
-    let body = NestedPart::single(Disposition::RENDER, content_type, text);
     let octets = MimiContent::new(salt, &sender, &room, body)
         .encode()
         .map_err(ClientError::malformed("message"))?;
@@ -88,6 +82,13 @@ fn shown(content: &MimiContent) -> (String, String) {
         Part::External(external) => Some(external.content_type.clone()),
         _ => None,
     });
+    let file = parts.iter().find_map(|p| match &p.part {
+        Part::External(external) => Some(external.filename.as_str()),
+        _ => None,
+    });
+    if let Some(name) = file.filter(|name| !name.is_empty()) {
+        return (content_type.unwrap_or_default(), format!("[attachment {name}]"));
+    }
     let what = content_type.clone().unwrap_or_else(|| name(kind).into());
     (content_type.unwrap_or_default(), format!("[{what}]"))
 }

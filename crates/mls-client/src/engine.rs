@@ -7,6 +7,7 @@
 //! what was saved last.
 
 mod account;
+pub(crate) mod attachment;
 mod audit;
 mod change;
 mod dictionary;
@@ -15,7 +16,9 @@ mod founding;
 mod join;
 mod message;
 mod plan;
+mod report;
 
+pub use attachment::Attachment;
 pub use audit::Secret;
 pub use change::{Outcome, user_of};
 pub use message::Sent;
@@ -112,6 +115,26 @@ impl Engine {
     /// Our provider.
     pub fn provider(&self) -> Result<&ProviderInfo, ClientError> {
         Ok(&self.account()?.provider)
+    }
+
+    /// Takes in what our provider says about itself now.
+    pub fn provider_is(&mut self, info: ProviderInfo) -> Result<(), ClientError> {
+        if info.provider != self.provider()?.provider {
+            let why = format!("it calls itself {} now", info.provider);
+            return Err(ClientError::Malformed {
+                what: "description of itself",
+                why,
+            });
+        }
+        if info == *self.provider()? {
+            return Ok(());
+        }
+        self.saving(|engine| {
+            if let Some(account) = &mut engine.state.account {
+                account.provider = info;
+            }
+            Ok(())
+        })
     }
 
     /// All rooms this device knows.

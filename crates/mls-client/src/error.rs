@@ -77,6 +77,15 @@ pub enum ClientError {
         /// What was said.
         why: String,
     },
+    /// No message of that id, or several.
+    #[error("no message, or more than one, has the id {0}; `causeway client read` shows the ids")]
+    UnknownMessage(String),
+    /// Nothing that a hub could verify.
+    #[error("it can't be reported: {0}")]
+    Unreportable(String),
+    /// A file that can't be sent or fetched.
+    #[error("the attachment: {0}")]
+    Attachment(String),
     /// Gave up repeating.
     #[error("gave up after {0} attempts: the group kept changing; try again")]
     TooBusy(u32),

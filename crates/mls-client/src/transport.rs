@@ -8,10 +8,10 @@ pub(crate) use http::{client as http_client, unreachable};
 pub use retry::{Backoff, with_retry};
 
 use crate::api::{
-    ApiError, ApiErrorCode, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery,
-    HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, ProviderInfo,
-    RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings, SubmissionStatus, SubmitMessage,
-    UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
+    ApiError, ApiErrorCode, AssetRef, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device,
+    GroupInfoQuery, HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices,
+    ProviderInfo, ReportAbuse, RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings,
+    SubmissionStatus, SubmitMessage, UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
 };
 use async_trait::async_trait;
 use std::time::Duration;
@@ -105,6 +105,33 @@ pub trait Transport: Send + Sync {
     /// `GET /rooms/{room}/log`; answers at once when there is something, else after `wait` at the latest.
     async fn log(&self, room: &str, from: u64, limit: u32, wait: Duration)
     -> Result<LogPage, TransportError>;
+    /// `POST /rooms/{room}/reports`.
+    async fn report(&self, room: &str, report: &ReportAbuse) -> Result<(), TransportError> {
+        let _ = (room, report);
+        Err(TransportError::BadAnswer(
+            "no reports can be sent this way".into(),
+        ))
+    }
+    /// `POST /assets`.
+    async fn put_asset(&self, octets: &[u8]) -> Result<AssetRef, TransportError> {
+        let _ = octets;
+        Err(no_assets())
+    }
+    /// `GET /rooms/{room}/assets?url=`.
+    async fn get_asset(&self, room: &str, url: &str) -> Result<Vec<u8>, TransportError> {
+        let _ = (room, url);
+        Err(no_assets())
+    }
+    /// `GET /rooms/{room}/ohttp`.
+    async fn ohttp_keys(&self, room: &str) -> Result<Vec<u8>, TransportError> {
+        let _ = room;
+        Err(no_assets())
+    }
+    /// `POST /rooms/{room}/ohttp`.
+    async fn ohttp(&self, room: &str, sealed: &[u8]) -> Result<Vec<u8>, TransportError> {
+        let _ = (room, sealed);
+        Err(no_assets())
+    }
     /// `PUT /blobs`.
     async fn put_blob(&self, octets: &[u8]) -> Result<BlobRef, TransportError>;
     /// `GET /blobs/{sha256}`.
@@ -125,4 +152,8 @@ pub trait Transport: Send + Sync {
     async fn settle_wish(&self, _id: &str, _outcome: &WishOutcome) -> Result<(), TransportError> {
         Ok(())
     }
+}
+
+fn no_assets() -> TransportError {
+    TransportError::BadAnswer("no assets can be had this way".into())
 }

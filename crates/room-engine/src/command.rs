@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::carrier::SubmissionState;
 use crate::consent::{RequiredOf, Sent};
+use crate::records::AssetRecord;
 use crate::room::PortalRequest;
 use crate::search::ProfileField;
 use crate::user::ConsentAnswer;
@@ -150,6 +151,10 @@ pub(crate) enum RoomCommand {
     Unbridge,
     Bridge,
     TakeIn(Box<crate::aside::PendingRecord>),
+    Report {
+        actor: Actor,
+        report: Vec<u8>,
+    },
 }
 
 /// A KeyPackage that was handed out for a room through its hub.
@@ -242,6 +247,10 @@ pub(crate) enum UserCommand {
         id: String,
         outcome: WishOutcome,
         request_id: String,
+    },
+    AddAsset {
+        key: [u8; 32],
+        record: AssetRecord,
     },
 }
 

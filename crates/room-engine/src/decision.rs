@@ -75,7 +75,12 @@ impl Decision {
 
     /// Octets as they go into a carrier event or a record: inside it, or by hash with a blob put first.
     pub(crate) fn payload(&mut self, octets: &[u8]) -> Payload {
-        if octets.len() <= INLINE_LIMIT {
+        self.payload_up_to(INLINE_LIMIT, octets)
+    }
+
+    /// The same where the record has less room for them.
+    pub(crate) fn payload_up_to(&mut self, inline: usize, octets: &[u8]) -> Payload {
+        if octets.len() <= inline {
             return Payload::Inline {
                 data: crate::carrier::Octets(octets.to_vec()),
             };

@@ -2,7 +2,7 @@
 
 use mimi_wire::uri::{Domain, MimiUri};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use store::{Space, Store, StoreError};
 use tokio::sync::{Notify, broadcast, watch};
@@ -20,6 +20,7 @@ use crate::views::UserNotice;
 use crate::wake::Wakes;
 use crate::worker::{Workers, finish};
 
+mod assets;
 mod bot;
 mod feed;
 mod housekeeping;
@@ -27,6 +28,7 @@ mod inbox;
 mod people;
 mod portal;
 mod reads;
+mod reports;
 mod rooms;
 mod settle;
 mod users;
@@ -112,7 +114,8 @@ impl From<EngineError> for Refusal {
 /// What every worker can reach.
 pub(crate) struct Env {
     pub(crate) config: EngineConfig,
-    pub(crate) keys: Keys,
+    pub(crate) node: event_graph::SigningIdentity,
+    hub: RwLock<Arc<delivery_service::HubIdentity>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sequencer: Arc<dyn Sequencer>,
@@ -130,6 +133,11 @@ pub(crate) struct Env {
 }
 
 impl Env {
+    /// The hub's keys as they are now.
+    pub(crate) fn hub(&self) -> Arc<delivery_service::HubIdentity> {
+        self.hub.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Tells those who wait that a decision has been written.
     pub(crate) fn announce(&self, decision: &Decision) {
         if let Some((room, next)) = &decision.feed {
@@ -272,7 +280,8 @@ impl Engine {
         let wakes = Wakes::load(store.as_ref()).await?;
         let env = Arc::new(Env {
             config,
-            keys,
+            node: keys.node,
+            hub: RwLock::new(Arc::new(keys.hub)),
             store,
             clock,
             sequencer,
@@ -323,8 +332,13 @@ impl Engine {
     }
 
     /// The hub's keys' public side, for clients that found groups here.
-    pub fn hub(&self) -> &delivery_service::HubIdentity {
-        &self.env.keys.hub
+    pub fn hub(&self) -> Arc<delivery_service::HubIdentity> {
+        self.env.hub()
+    }
+
+    /// From now on these are the hub's keys. What was decided with the others stays.
+    pub fn set_hub(&self, hub: delivery_service::HubIdentity) {
+        *self.env.hub.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hub);
     }
 
     /// The room's hub, by its authority (a hub never moves).

@@ -45,7 +45,7 @@ pub use search::{
 pub use sequencer::{LocalSequencer, Sequencer};
 pub use user::ConsentAnswer;
 pub use views::{
-    AccountView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage, KeyPackageStock, Notice,
-    PortalMember, PortalWanted, QueueView, RoomCard, RoomLag, RoomView, Session, SignIn, UserNotice,
-    UserRoom, UserSettings,
+    AbuseReportView, AccountView, AssetView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage,
+    KeyPackageStock, Notice, PortalMember, PortalWanted, QueueView, ReportedMessageView, RoomCard, RoomLag,
+    RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
 };

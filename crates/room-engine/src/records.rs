@@ -251,6 +251,45 @@ pub(crate) struct KeyPackageRefRecord {
     pub(crate) until: u64,
 }
 
+/// A report of abuse (space `AbuseReport`, key: time, hash).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AbuseRecord {
+    pub(crate) v: u8,
+    pub(crate) at: u64,
+    pub(crate) room: MimiUri,
+    /// The provider that it came from.
+    pub(crate) provider: String,
+    /// Unknown for an anonymous report.
+    pub(crate) reporting_user: Option<MimiUri>,
+    pub(crate) accused: MimiUri,
+    pub(crate) reason: u8,
+    pub(crate) note: String,
+    pub(crate) messages: Vec<ReportedMessage>,
+    /// The TLS `AbuseReport`, as it came.
+    pub(crate) octets: Payload,
+}
+
+/// An asset of a local user (space `Asset`, key: SHA-256 of its id).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AssetRecord {
+    pub(crate) v: u8,
+    pub(crate) user: MimiUri,
+    pub(crate) at: u64,
+    pub(crate) size: u64,
+    /// SHA-256 of the blobs it consists of, in their order.
+    pub(crate) pieces: Vec<String>,
+}
+
+/// What was found out about a message of a report.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ReportedMessage {
+    pub(crate) accepted_at: u64,
+    /// Of a message that this hub franked.
+    pub(crate) message_id: Option<Octets>,
+    /// Why the message proves nothing.
+    pub(crate) fault: Option<String>,
+}
+
 /// Reads one JSON record.
 pub(crate) async fn read<T: DeserializeOwned>(
     store: &dyn Store,
@@ -329,6 +368,11 @@ pub(crate) fn room_ref_key(room: UriKey, reference: &KeyPackageRef) -> Vec<u8> {
 /// A KeyPackage with which a local client was added to a group: the time.
 pub(crate) fn welcomed_ref_key(reference: &KeyPackageRef) -> Vec<u8> {
     key(&[&[2], reference.as_bytes()])
+}
+
+/// By time, then by what was reported.
+pub(crate) fn abuse_key(at: u64, outcome: &[u8]) -> Vec<u8> {
+    key(&[&at.to_be_bytes(), &half_sha256(outcome)])
 }
 
 pub(crate) fn outbox_key(destination: &Destination, room: UriKey, seq: u64) -> Vec<u8> {

@@ -22,6 +22,7 @@ mod graph;
 mod message;
 mod order;
 mod portal;
+mod report;
 mod requests;
 mod scribe;
 mod submission;
@@ -132,6 +133,7 @@ impl RoomState {
                 target,
             } => self.route_claim(env, actor, requesting_user, target),
             RoomCommand::RecordClaim { claimed } => self.record_claim(env, claimed),
+            RoomCommand::Report { actor, report } => self.report(env, ctx, actor, report).await,
             RoomCommand::GroupInfo { actor, request } => self.group_info(env, actor, request),
             RoomCommand::TakeIn(pending) => self.take_in(env, ctx, pending).await,
             RoomCommand::PortalCreated { portal } => self.portal_created(env, ctx, portal),

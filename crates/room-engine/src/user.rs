@@ -135,6 +135,12 @@ impl UserState {
             UserCommand::RemoveDevice { client } => self.remove_device(env, client).await,
             UserCommand::UploadKeyPackages { client, packages } => self.upload(env, client, packages).await,
             UserCommand::Stock { client } => Ok(Decision::reply(Reply::Stock(self.stock_of(client, now)))),
+            UserCommand::AddAsset { key, record } => {
+                let mut decision = Decision::reply(Reply::Done);
+                decision.expect_absent(Space::Asset, key.to_vec());
+                decision.put(Space::Asset, key.to_vec(), record)?;
+                Ok(decision)
+            }
             UserCommand::ServeKeyMaterial { peer, request } => self.serve(env, peer, request).await,
             UserCommand::ConsentEntry(entry) => self.consent_entry(env, ctx, entry).await,
             UserCommand::AskConsent { target, room } => {

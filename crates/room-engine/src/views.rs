@@ -367,3 +367,48 @@ pub struct RoomLag {
     /// Age of the oldest entry that waits, ms.
     pub waiting_ms: u64,
 }
+
+/// A report of abuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbuseReportView {
+    /// Names it.
+    pub id: String,
+    /// When it came, Unix ms.
+    pub at: u64,
+    /// The room.
+    pub room: MimiUri,
+    /// The provider that it came from.
+    pub provider: String,
+    /// Who reported, unless anonymously.
+    pub reporting_user: Option<MimiUri>,
+    /// Who is reported.
+    pub accused: MimiUri,
+    /// The reason's code (the draft has no taxonomy yet).
+    pub reason: u8,
+    /// What the reporter wrote.
+    pub note: String,
+    /// The evidence.
+    pub messages: Vec<ReportedMessageView>,
+}
+
+/// A message of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportedMessageView {
+    /// When the hub accepted it, as reported, Unix ms.
+    pub accepted_at: u64,
+    /// Its MIMI message id, if this hub franked it.
+    pub message_id: Option<Vec<u8>>,
+    /// Why it proves nothing; `None`: this hub franked it as it is reported.
+    pub fault: Option<String>,
+    /// The message as reported, where it was asked for.
+    pub content: Option<Vec<u8>>,
+}
+
+/// An asset of a local user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssetView {
+    /// The blobs it consists of, in their order.
+    pub pieces: Vec<store::BlobHash>,
+    /// Octets of them together.
+    pub size: u64,
+}

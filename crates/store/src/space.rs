@@ -101,6 +101,10 @@ spaces! {
     SearchIndex = 31, "search_index";
     /// As follower: commits of own clients that the hub has accepted and not sent back yet, by room and epoch.
     OwnCommit = 32, "own_commit";
+    /// Reports of abuse, for the operator, by time.
+    AbuseReport = 34, "abuse_report";
+    /// Assets (attachments) of local users, by id: the blobs they consist of.
+    Asset = 35, "asset";
     /// How far each room has come: what every entry of it moves.
     RoomHead = 37, "room_head";
     /// Who takes part in a room, a record each: room and user.

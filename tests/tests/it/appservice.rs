@@ -125,6 +125,7 @@ impl Beside {
         let router = routes(AppserviceState {
             intake: self.journal.clone(),
             tokens: self.registration.tokens(),
+            max_body: appservice::routes::MAX_BODY,
         });
         self.server = Some(tokio::spawn(async move {
             axum::serve(listener, router).await.unwrap();

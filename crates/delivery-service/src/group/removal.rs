@@ -3,7 +3,7 @@
 use super::commit::Draft;
 use super::policy::takes_part;
 use super::{Group, Judged, JudgedProposals, View};
-use crate::hub::HubIdentity;
+use crate::hub::{HubIdentity, Signer};
 use crate::identity::Client;
 use crate::refusal::{NotAllowed, RemovalRefusal};
 use mimi_wire::codec::encode_opaque;
@@ -26,9 +26,7 @@ impl Group {
         if !takes_part(self.effective_role(user)) {
             return Err(RemovalRefusal::NotAParticipant(user.clone()));
         }
-        let sender = self
-            .external_sender_index(hub)
-            .ok_or(RemovalRefusal::NotExternalSender)?;
+        let sender = self.hub_signer(hub).ok_or(RemovalRefusal::NotExternalSender)?;
         let mut proposals = Vec::new();
         let mut removed: Vec<Client> = Vec::new();
         for (leaf, client) in self.leaves.of_user(user) {
@@ -37,7 +35,7 @@ impl Group {
                 continue;
             }
             let message = self
-                .external_remove(hub, sender, self.mls.group_context().epoch(), leaf.u32())
+                .external_remove(sender, self.mls.group_context().epoch(), leaf.u32())
                 .map_err(|error| RemovalRefusal::Mls(error.to_string()))?;
             let proposal = self
                 .own_proposal(message, now_ms)
@@ -75,29 +73,27 @@ impl Group {
         }
         let failed = |what: &dyn std::fmt::Display| NotAllowed::Mls(what.to_string());
         let sender = self
-            .external_sender_index(hub)
+            .hub_signer(hub)
             .ok_or_else(|| failed(&"the hub is no external sender"))?;
         left_out
             .into_iter()
             .map(|leaf| {
-                self.external_remove(hub, sender, epoch, leaf)
+                self.external_remove(sender, epoch, leaf)
                     .map_err(|error| failed(&error))
             })
             .collect()
     }
 
-    fn external_sender_index(&self, hub: &HubIdentity) -> Option<u32> {
-        let senders = self.mls.group_context().extensions().external_senders()?;
-        let own = hub.sender();
-        u32::try_from(senders.iter().position(|sender| *sender == own)?).ok()
+    /// The hub as one of this group's external senders, with the key that the group knows.
+    pub(super) fn hub_signer<'h>(&self, hub: &'h HubIdentity) -> Option<(u32, Signer<'h>)> {
+        hub.signer_among(self.mls.group_context().extensions().external_senders()?)
     }
 
     /// A Remove signed by the hub. openmls can make one too, but leaves `authenticated_data` empty, which members
     /// of a group with Safe AAD refuse.
     fn external_remove(
         &self,
-        hub: &HubIdentity,
-        sender_index: u32,
+        (sender_index, signer): (u32, Signer<'_>),
         epoch: GroupEpoch,
         leaf: u32,
     ) -> Result<MlsMessage, DecodeError> {
@@ -118,7 +114,7 @@ impl Group {
         proposal_type::REMOVE.encode(&mut message);
         leaf.encode(&mut message);
         // FramedContentTBS is version, wire format and FramedContent; a group context follows for members only.
-        let signature = hub.sign("FramedContentTBS", &message);
+        let signature = signer.sign("FramedContentTBS", &message);
         encode_opaque(&signature, &mut message);
         MlsMessage::from_bytes(&message)
     }

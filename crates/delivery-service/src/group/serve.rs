@@ -77,6 +77,8 @@ impl Group {
         if !allowed || !verified {
             return None;
         }
+        // Signed with the key that the group names: a joiner can compare.
+        let (_, signer) = self.hub_signer(hub)?;
         let plaintext = GroupInfoRatchetTreeTbe {
             group_info: GroupInfo::from_bytes(&self.served_group_info).ok()?,
             ratchet_tree_option: self.ratchet_tree_option(),
@@ -100,14 +102,14 @@ impl Group {
         let mut success = GroupInfoSuccess {
             room_id,
             cipher_suite: request.cipher_suite,
-            hub_sender: hub.wire_sender(),
+            hub_sender: signer.wire_sender(),
             encrypted_groupinfo_and_tree: HpkeCiphertext {
                 kem_output: sealed.kem_output.as_slice().into(),
                 ciphertext: sealed.ciphertext.as_slice().into(),
             },
             signature: Opaque::default(),
         };
-        success.signature = hub.sign(labels::GROUP_INFO_RESPONSE, &success.tbs()).into();
+        success.signature = signer.sign(labels::GROUP_INFO_RESPONSE, &success.tbs()).into();
         Some(success)
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::client::uri;
 use crate::room::{NOW, Room};
-use delivery_service::HubIdentity;
 use delivery_service::franking::{FrankFault, FrankingContext, frank, franking_tag, verify};
+use delivery_service::{HubIdentity, HubSeeds};
 use mimi_wire::Domain;
 use mimi_wire::mls::CipherSuite;
+use zeroize::Zeroizing;
 
 #[test]
 fn a_frank_proves_one_message() {
@@ -20,7 +21,8 @@ fn a_frank_proves_one_message() {
         accepted_ms: NOW,
     };
     let suite = room.group.cipher_suite();
-    let made = frank(&room.hub, suite, request.app_message(), &context).unwrap();
+    let agent = room.group.franking_agent().unwrap();
+    let made = frank(&room.hub, &agent, suite, request.app_message(), &context).unwrap();
     assert_eq!(verify(&room.hub, text, &salt, &context, &made), Ok(()));
 
     let frank_fault = Err(FrankFault::ServerFrank);
@@ -60,7 +62,63 @@ fn a_frank_proves_one_message() {
 
     let plain = room.clients[1].message(text, None);
     assert_eq!(
-        frank(&room.hub, CipherSuite(1), plain.app_message(), &context),
+        frank(&room.hub, &agent, CipherSuite(1), plain.app_message(), &context),
+        None
+    );
+}
+
+#[test]
+fn a_frank_outlives_the_rotation_of_every_key() {
+    let mut room = Room::of_three();
+    let (text, salt) = (b"insult".as_slice(), [5u8; 16]);
+    let tag = mimi_wire::franking::franking_tag(&salt, text);
+    let request = room.clients[1].message(text, Some(tag));
+    let context = |accepted_ms| FrankingContext {
+        sender: request.sending_uri.clone(),
+        room: room.group.room_uri().clone(),
+        accepted_ms,
+    };
+    let agent = room.group.franking_agent().unwrap();
+    let suite = room.group.cipher_suite();
+    let before = frank(&room.hub, &agent, suite, request.app_message(), &context(NOW)).unwrap();
+
+    let hour = 60 * 60 * 1000;
+    let seeds = |old: bool, hub_key: u8| {
+        let ring = |first: u8, second: u8| {
+            let all = [first, second].map(|n| Zeroizing::new([n; 32]));
+            all.into_iter().skip(usize::from(!old)).collect()
+        };
+        HubSeeds {
+            signing: ring(1, 11),
+            franking: ring(2, 12),
+            hub_keys: vec![
+                (0, Zeroizing::new([hub_key; 32])),
+                (NOW + hour, Zeroizing::new([13; 32])),
+            ],
+        }
+    };
+    let domain = || Domain::parse("a.example").unwrap();
+    let rotated = HubIdentity::from_rings(domain(), seeds(true, 3)).unwrap();
+    assert_eq!(verify(&rotated, text, &salt, &context(NOW), &before), Ok(()));
+    // The room goes on with the agent that it names, under the new HMAC key.
+    let later = NOW + 2 * hour;
+    let after = frank(&rotated, &agent, suite, request.app_message(), &context(later)).unwrap();
+    assert_eq!(verify(&rotated, text, &salt, &context(later), &after), Ok(()));
+    assert_ne!(before.server_frank, after.server_frank);
+    // Whoever has only the retired HMAC key makes no frank for a time after it.
+    let forged = frank(&room.hub, &agent, suite, request.app_message(), &context(later)).unwrap();
+    assert_eq!(
+        verify(&rotated, text, &salt, &context(later), &forged),
+        Err(FrankFault::ServerFrank)
+    );
+    // A ring without the old keys proves nothing of before.
+    let forgetful = HubIdentity::from_rings(domain(), seeds(false, 3)).unwrap();
+    assert_eq!(
+        verify(&forgetful, text, &salt, &context(NOW), &before),
+        Err(FrankFault::Signature)
+    );
+    assert_eq!(
+        frank(&forgetful, &agent, suite, request.app_message(), &context(later)),
         None
     );
 }

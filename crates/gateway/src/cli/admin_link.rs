@@ -4,8 +4,8 @@
 use super::open_store;
 use crate::config::Config;
 use crate::faces::admin::api::{
-    Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Room,
-    SetAsideEvent,
+    Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Reloaded,
+    Report, Room, SetAsideEvent,
 };
 use crate::failure::{Code, Failure};
 use crate::service::{admin_token, open_engine};
@@ -32,15 +32,27 @@ pub(super) enum Link {
 }
 
 impl Link {
+    fn address(config: &Config) -> SocketAddr {
+        let address = config.admin.listen;
+        if address.ip().is_unspecified() {
+            return SocketAddr::from(([127, 0, 0, 1], address.port()));
+        }
+        address
+    }
+
+    /// Whether something listens where the service's admin face would.
+    pub(super) async fn runs(config: &Config) -> bool {
+        let connect = tokio::net::TcpStream::connect(Self::address(config));
+        matches!(
+            tokio::time::timeout(Duration::from_secs(2), connect).await,
+            Ok(Ok(_))
+        )
+    }
+
     /// Finds out whether the service runs.
     pub(super) async fn open(config: &Config) -> Result<Self, Failure> {
-        let mut address = config.admin.listen;
-        if address.ip().is_unspecified() {
-            address = SocketAddr::from(([127, 0, 0, 1], address.port()));
-        }
-        let reached =
-            tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(address)).await;
-        if !matches!(reached, Ok(Ok(_))) {
+        let address = Self::address(config);
+        if !Self::runs(config).await {
             if config.cluster.is_some() {
                 // Its store is one of several that hold the same: what is written there alone would set it apart.
                 return Err(Failure::new(
@@ -194,6 +206,38 @@ impl Link {
     pub(super) async fn homeserver(&self) -> Result<Option<HomeserverStatus>, Failure> {
         match self {
             Self::Running { .. } => self.json(Method::GET, "/homeserver", None::<&()>).await.map(Some),
+            Self::Stopped(_) => Ok(None),
+        }
+    }
+
+    pub(super) async fn reports(&self) -> Result<Vec<Report>, Failure> {
+        match self {
+            Self::Running { .. } => self.json(Method::GET, "/reports", None::<&()>).await,
+            Self::Stopped(engine) => {
+                let reports = engine.abuse_reports(usize::MAX).await.map_err(internal)?;
+                Ok(reports.into_iter().map(Report::from).collect())
+            }
+        }
+    }
+
+    pub(super) async fn report(&self, id: &str) -> Result<Report, Failure> {
+        match self {
+            Self::Running { .. } => {
+                let path = format!("/reports/{}", segment(id));
+                self.json(Method::GET, &path, None::<&()>).await
+            }
+            Self::Stopped(engine) => {
+                let view = engine.abuse_report(id).await.map_err(internal)?;
+                view.map(Report::from)
+                    .ok_or_else(|| refused(&Refusal::Unknown { what: "report" }))
+            }
+        }
+    }
+
+    /// Tells a running service to read configuration, certificates and keys again. `None`: none runs.
+    pub(super) async fn reload(&self) -> Result<Option<Reloaded>, Failure> {
+        match self {
+            Self::Running { .. } => self.json(Method::POST, "/reload", None::<&()>).await.map(Some),
             Self::Stopped(_) => Ok(None),
         }
     }

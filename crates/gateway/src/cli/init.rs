@@ -191,6 +191,9 @@ fn config(args: &InitArgs, path: &Path) -> Result<Config, Failure> {
             key: CERTIFICATE_KEY.into(),
             trusted_ca: vec![CA.into()],
             peers: PeerPolicy::Listed,
+            web_pki_roots: None,
+            private_networks: Vec::new(),
+            asset_url: None,
         },
         peers,
         client_api: ClientApiConfig {
@@ -214,6 +217,7 @@ fn config(args: &InitArgs, path: &Path) -> Result<Config, Failure> {
         },
         log: LogConfig::default(),
         limits: LimitsConfig::default(),
+        file: Some(path.to_owned()),
         base: path
             .parent()
             .filter(|p| !p.as_os_str().is_empty())

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Run the service in the foreground. SIGTERM and SIGINT end it gracefully.
+/// Run the service in the foreground. SIGTERM and SIGINT end it gracefully; SIGHUP reads configuration, certificates
+/// and keys again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -44,9 +45,10 @@ async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Failure>
     let signals = |kind| {
         signal(kind).map_err(|e| Failure::new(Code::Internal, "no signals", "report this").with_source(e))
     };
-    let (mut term, mut interrupt) = (
+    let (mut term, mut interrupt, mut hangup) = (
         signals(SignalKind::terminate())?,
         signals(SignalKind::interrupt())?,
+        signals(SignalKind::hangup())?,
     );
     tracing::info!(version = crate::version(), provider = %config.provider.domain, "starting");
     let store = Arc::new(open_store(&config, true).await?);
@@ -55,9 +57,13 @@ async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Failure>
     let manager = Manager::new(service.engine().clone());
     manager.tell("READY=1");
     let watchdog = manager.clone().watchdog();
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = interrupt.recv() => break,
+            // What went wrong is in the log, and what held before holds on.
+            _ = hangup.recv() => drop(service.reloader().again().await),
+        }
     }
     tracing::info!("stopping");
     manager.tell("STOPPING=1");

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::failure::{Code, Failure};
-use crate::mimi_client::Pinned;
+use crate::mimi_client::address::Pinned;
 use crate::tls::{self, PeerTrust};
 use async_trait::async_trait;
 use event_graph::SigningIdentity;
@@ -29,7 +29,7 @@ impl HttpLink {
         Ok(Self {
             identity,
             provider: config.provider.domain.0.clone(),
-            tls: tls::mimi_client(&own, trust.own_roots())?,
+            tls: tls::peer_client(&own, trust.own_verifier())?,
             clients: Mutex::default(),
         })
     }

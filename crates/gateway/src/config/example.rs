@@ -44,12 +44,18 @@ pub fn sample() -> Result<Config, Failure> {
             key: "tls/mimi.key".into(),
             trusted_ca: vec!["tls/ca.pem".into()],
             peers: PeerPolicy::default(),
+            web_pki_roots: Some("/etc/ssl/certs/ca-certificates.crt".into()),
+            private_networks: Vec::new(),
+            asset_url: Some("https://assets.a.example".into()),
         },
         peers: [(
             domain("b.example")?,
             PeerConfig {
                 address: Some(([192, 0, 2, 7], 8443).into()),
                 ca: Some("tls/b.example-ca.pem".into()),
+                key_sha256: Vec::new(),
+                web_pki: false,
+                asset_hosts: Vec::new(),
                 allow: true,
             },
         )]
@@ -84,6 +90,7 @@ pub fn sample() -> Result<Config, Failure> {
         admin: AdminConfig::default(),
         log: LogConfig::default(),
         limits: LimitsConfig::default(),
+        file: None,
         base: std::path::PathBuf::new(),
     })
 }

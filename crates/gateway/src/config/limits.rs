@@ -16,6 +16,18 @@ pub struct LimitsConfig {
     pub transaction_kib: u32,
     /// Connections that one listener holds open at a time; more wait in the system's queue.
     pub connections: u32,
+    /// Connections that one address may hold open to the MIMI face; more are closed at once.
+    pub connections_per_address: u32,
+    /// Requests a second that one peer may make on average; above it the answer is 429 with Retry-After.
+    pub peer_requests_per_second: u32,
+    /// Requests that one peer may make at once after a pause.
+    pub peer_burst: u32,
+    /// Requests of one peer that are worked on at a time; above it the answer is 503 with Retry-After.
+    pub peer_concurrent: u32,
+    /// Largest asset (attachment) that is taken from a client or passed on for a peer, in MiB.
+    pub asset_mib: u32,
+    /// Seconds for the download of a whole asset.
+    pub asset_seconds: u32,
     /// Seconds for the TLS handshake and for the head of a request.
     pub head_seconds: u32,
     /// Seconds for the body of a request.
@@ -33,6 +45,12 @@ impl Default for LimitsConfig {
             client_body_kib: 4096,
             transaction_kib: 16_384,
             connections: 4096,
+            connections_per_address: 1024,
+            peer_requests_per_second: 2000,
+            peer_burst: 4000,
+            peer_concurrent: 256,
+            asset_mib: 100,
+            asset_seconds: 300,
             head_seconds: 10,
             body_seconds: 30,
             outgoing_seconds: 30,
@@ -50,6 +68,21 @@ impl LimitsConfig {
     /// [`Self::body_seconds`].
     pub fn body(&self) -> Duration {
         Duration::from_secs(self.body_seconds.into())
+    }
+
+    /// [`Self::asset_mib`] in octets.
+    pub fn asset(&self) -> usize {
+        usize::try_from(self.asset_mib).unwrap_or(usize::MAX >> 20) << 20
+    }
+
+    /// [`Self::asset_seconds`].
+    pub fn asset_time(&self) -> Duration {
+        Duration::from_secs(self.asset_seconds.into())
+    }
+
+    /// [`Self::transaction_kib`] in octets.
+    pub fn transaction(&self) -> usize {
+        usize::try_from(self.transaction_kib).unwrap_or(usize::MAX >> 10) << 10
     }
 
     /// [`Self::outgoing_seconds`].

@@ -61,7 +61,8 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .map_or_else(|| PathBuf::from("."), Path::to_owned);
-    let config = parse(&text, &path.display().to_string(), base, environment)?;
+    let mut config = parse(&text, &path.display().to_string(), base, environment)?;
+    config.file = Some(path.to_owned());
     let problems = config.problems();
     match problems.first() {
         None => Ok(config),

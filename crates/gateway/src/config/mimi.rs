@@ -26,6 +26,18 @@ pub struct MimiConfig {
     /// chains to `trusted_ca`.
     #[serde(default)]
     pub peers: PeerPolicy,
+    /// Certificate authorities (PEM file) of the public web, for the peers whose section has `web_pki`; on many systems
+    /// `/etc/ssl/certs/ca-certificates.crt`. Nobody else is trusted by them.
+    pub web_pki_roots: Option<PathBuf>,
+    /// Networks of private, loopback or link-local addresses in which peers may be, in CIDR notation. Names of peers
+    /// that DNS leads to any other address that isn't public are refused. An `address` in a peer's own section
+    /// needs no entry here.
+    #[serde(default)]
+    pub private_networks: Vec<String>,
+    /// Base URL of the assets (attachments) of this provider's users, where it isn't the MIMI face: a public HTTPS
+    /// address that leads to `/_causeway/assets` of the client API's face. Without it assets are served on the MIMI
+    /// face, to providers that show a certificate.
+    pub asset_url: Option<String>,
 }
 
 /// Who may be a peer.

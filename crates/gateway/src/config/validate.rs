@@ -59,6 +59,7 @@ impl Config {
                 "name the PEM file of the authority that signs your peers' certificates",
             ));
         }
+        self.trust_problems(&mut found);
         if self.peers.keys().any(|peer| **peer == *self.provider.domain) {
             found.push(problem(
                 "peers",
@@ -87,6 +88,59 @@ impl Config {
         self.homeserver_problems(&mut found);
         self.limit_problems(&mut found);
         found
+    }
+
+    fn trust_problems(&self, found: &mut Vec<Problem>) {
+        if let Some(bad) = self
+            .mimi
+            .private_networks
+            .iter()
+            .find(|n| n.parse::<ipnet::IpNet>().is_err())
+        {
+            found.push(problem(
+                "mimi.private_networks",
+                format!("`{bad}` is not a network"),
+                "write for example 10.0.0.0/8 or fd00::/8",
+            ));
+        }
+        if self.mimi.asset_url.as_deref().is_some_and(|url| {
+            !url.parse::<http::Uri>()
+                .is_ok_and(|u| u.scheme_str() == Some("https") && u.host().is_some() && u.query().is_none())
+        }) {
+            found.push(problem(
+                "mimi.asset_url",
+                "not an https URL",
+                "write for example https://assets.a.example",
+            ));
+        }
+        for (domain, peer) in &self.peers {
+            let ways = [peer.ca.is_some(), !peer.key_sha256.is_empty(), peer.web_pki];
+            if ways.iter().filter(|way| **way).count() > 1 {
+                found.push(problem(
+                    "peers",
+                    format!("{domain} has more than one of ca, key_sha256 and web_pki"),
+                    "keep one: each says alone whom to take for the peer",
+                ));
+            }
+            if peer
+                .key_sha256
+                .iter()
+                .any(|pin| !hex::decode(pin).is_ok_and(|octets| octets.len() == 32))
+            {
+                found.push(problem(
+                    "peers",
+                    format!("{domain}: a key_sha256 is not 64 hexadecimal digits"),
+                    "copy it from `causeway peers pin CERTIFICATE.pem`",
+                ));
+            }
+            if peer.web_pki && self.mimi.web_pki_roots.is_none() {
+                found.push(problem(
+                    "mimi.web_pki_roots",
+                    format!("{domain} has web_pki = true, but no public authorities are named"),
+                    "name the PEM file of public authorities, for example /etc/ssl/certs/ca-certificates.crt",
+                ));
+            }
+        }
     }
 
     fn homeserver_problems(&self, found: &mut Vec<Problem>) {
@@ -149,6 +203,12 @@ impl Config {
             ("limits.client_body_kib", limits.client_body_kib),
             ("limits.transaction_kib", limits.transaction_kib),
             ("limits.connections", limits.connections),
+            ("limits.connections_per_address", limits.connections_per_address),
+            ("limits.peer_requests_per_second", limits.peer_requests_per_second),
+            ("limits.peer_burst", limits.peer_burst),
+            ("limits.peer_concurrent", limits.peer_concurrent),
+            ("limits.asset_mib", limits.asset_mib),
+            ("limits.asset_seconds", limits.asset_seconds),
             ("limits.head_seconds", limits.head_seconds),
             ("limits.body_seconds", limits.body_seconds),
             ("limits.outgoing_seconds", limits.outgoing_seconds),

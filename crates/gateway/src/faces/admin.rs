@@ -1,6 +1,7 @@
 //! Health, metrics, and the admin API. Not for the public network.
 
 use crate::config::Secret;
+use crate::reload::Reloader;
 use crate::web::{BodyLimit, observe};
 use appservice::Watch;
 use axum::Router;
@@ -31,10 +32,15 @@ struct Inner {
     limit: BodyLimit,
     watch: Option<Watch>,
     cluster: Option<Cluster>,
+    reloader: Reloader,
 }
 
 impl AdminFace {
     /// Puts it together, with the node's part where there are several. Without a token the admin API is off; without a handle `/metrics` is.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one for each part of the service that it shows"
+    )]
     pub fn new(
         engine: Engine,
         store: Arc<dyn Store>,
@@ -43,6 +49,7 @@ impl AdminFace {
         body_time: std::time::Duration,
         watch: Option<Watch>,
         cluster: Option<Cluster>,
+        reloader: Reloader,
     ) -> Self {
         let limit = BodyLimit {
             size: 64 * 1024,
@@ -56,6 +63,7 @@ impl AdminFace {
             limit,
             watch,
             cluster,
+            reloader,
         }))
     }
 
@@ -75,6 +83,9 @@ impl AdminFace {
             .route("/nodes", get(nodes::list).post(nodes::add))
             .route("/nodes/{node}", delete(nodes::remove))
             .route("/nodes/{node}/lead", post(nodes::lead))
+            .route("/reports", get(endpoints::reports))
+            .route("/reports/{id}", get(endpoints::report))
+            .route("/reload", post(endpoints::reload))
             .layer(axum::middleware::from_fn_with_state(
                 self.clone(),
                 endpoints::authenticate,

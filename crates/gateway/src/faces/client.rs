@@ -1,5 +1,6 @@
 //! The client API (`mls_client::api`), served to this provider's own users.
 
+use crate::assets::Assets;
 use crate::config::Config;
 use crate::mimi_client::MimiClient;
 use crate::web::{BodyLimit, Stop, observe};
@@ -7,10 +8,12 @@ use appservice::Homeserver;
 use axum::Router;
 use axum::routing::{get, post, put};
 use mls_client::api::PREFIX;
+use ohttp::Gateway;
 use room_engine::Engine;
 use std::sync::Arc;
 use store::Store;
 
+mod assets;
 mod blobs;
 mod convert;
 mod devices;
@@ -33,6 +36,8 @@ struct Inner {
     engine: Engine,
     client: MimiClient,
     store: Arc<dyn Store>,
+    assets: Assets,
+    ohttp: Arc<Gateway>,
     /// The homeserver beside us, at the address where OpenID tokens are checked.
     homeserver: Option<Homeserver>,
     limit: BodyLimit,
@@ -46,6 +51,7 @@ impl ClientFace {
         engine: Engine,
         client: MimiClient,
         store: Arc<dyn Store>,
+        (assets, ohttp): (Assets, Arc<Gateway>),
         homeserver: Option<Homeserver>,
         stop: Stop,
     ) -> Self {
@@ -57,6 +63,8 @@ impl ClientFace {
             engine,
             client,
             store,
+            assets,
+            ohttp,
             homeserver,
             limit,
             stop,
@@ -80,15 +88,23 @@ impl ClientFace {
             .route("/rooms/{room}/update", post(rooms::update))
             .route("/rooms/{room}/group_info", post(rooms::group_info))
             .route("/rooms/{room}/messages", post(submit::submit))
+            .route("/rooms/{room}/reports", post(rooms::report))
             .route("/rooms/{room}/log", get(rooms::log))
             .route("/rooms/{room}/card", put(wishes::card))
             .route("/wake", put(wishes::wake))
             .route("/wishes", get(wishes::list))
             .route("/wishes/{id}", post(wishes::settle))
+            .route("/assets", post(assets::put))
+            .route("/rooms/{room}/assets", get(assets::get))
+            .route(
+                "/rooms/{room}/ohttp",
+                get(assets::ohttp_keys).post(assets::ohttp_relay),
+            )
             .route("/blobs", put(blobs::put))
             .route("/blobs/{sha256}", get(blobs::get));
         Router::new()
             .nest(PREFIX, api)
+            .route("/_causeway/assets/{id}", get(assets::public))
             .fallback(error::unknown)
             .method_not_allowed_fallback(error::wrong_method)
             .with_state(self)

@@ -1,10 +1,11 @@
 //! The provider protocol (draft-ietf-mimi-protocol-06 section 5), served.
 
+use crate::assets::Assets;
 use crate::config::Config;
 use crate::failure::{Code, Failure};
 use crate::mimi_client::MimiClient;
-use crate::tls::PeerTrust;
-use crate::web::{BodyLimit, observe};
+use crate::tls::Live;
+use crate::web::{BodyLimit, PeerLimits, observe};
 use axum::Router;
 use axum::extract::State;
 use axum::http::header;
@@ -12,9 +13,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use mimi_wire::directory::{Directory, WELL_KNOWN_PATH};
+use ohttp::Gateway;
 use room_engine::Engine;
 use std::sync::Arc;
 
+mod assets;
 mod endpoints;
 mod inbound;
 mod people;
@@ -30,7 +33,10 @@ pub struct MimiFace(Arc<Inner>);
 struct Inner {
     engine: Engine,
     client: MimiClient,
-    trust: Arc<PeerTrust>,
+    live: Live,
+    peer_limits: PeerLimits,
+    assets: Assets,
+    ohttp: Arc<Gateway>,
     limit: BodyLimit,
     directory: Bytes,
     /// Names under which this provider may be addressed.
@@ -43,17 +49,23 @@ impl MimiFace {
         config: &Config,
         engine: Engine,
         client: MimiClient,
-        trust: Arc<PeerTrust>,
+        live: Live,
+        peer_limits: PeerLimits,
+        assets: Assets,
+        ohttp: Arc<Gateway>,
     ) -> Result<Self, Failure> {
         Ok(Self(Arc::new(Inner {
             engine,
             client,
-            trust,
+            live,
+            peer_limits,
+            assets,
+            ohttp,
             limit: BodyLimit {
                 size: usize::try_from(config.limits.mimi_body_kib).unwrap_or(usize::MAX >> 10) << 10,
                 time: config.limits.body(),
             },
-            directory: directory(config.advertised())?,
+            directory: directory(config)?,
             hosts: [
                 config.provider.domain.to_string(),
                 config.advertised_name().to_owned(),
@@ -63,8 +75,7 @@ impl MimiFace {
 
     /// The routes.
     pub fn router(self) -> Router {
-        Router::new()
-            .route(WELL_KNOWN_PATH, get(serve_directory))
+        let for_peers = Router::new()
             .route("/v1/keyMaterial/{*target}", post(endpoints::key_material))
             .route("/v1/update/{*room}", post(endpoints::update))
             .route("/v1/submitMessage/{*room}", post(endpoints::submit_message))
@@ -73,6 +84,13 @@ impl MimiFace {
             .route("/v1/requestConsent/{*user}", post(people::request_consent))
             .route("/v1/updateConsent/{*user}", post(people::update_consent))
             .route("/v1/identifierQuery/{*domain}", post(people::identifier_query))
+            .route("/v1/reportAbuse/{*room}", post(endpoints::report_abuse))
+            .route("/v1/proxyDownload/{*url}", get(assets::proxy_download))
+            .route("/v1/asset/{id}", get(assets::asset))
+            .route("/v1/ohttp", get(assets::ohttp_keys).post(assets::ohttp_gateway))
+            .route_layer(axum::middleware::from_fn_with_state(self.clone(), inbound::admit));
+        for_peers
+            .route(WELL_KNOWN_PATH, get(serve_directory))
             .fallback(endpoints::unknown)
             .method_not_allowed_fallback(endpoints::wrong_method)
             .with_state(self)
@@ -90,19 +108,14 @@ impl MimiFace {
 }
 
 /// What is served here, and nothing else.
-fn directory(host: &str) -> Result<Bytes, Failure> {
+fn directory(config: &Config) -> Result<Bytes, Failure> {
+    let host = config.advertised();
     let failure = |e: String| Failure::new(Code::ConfigValue, format!("mimi.host: {e}"), "write a host name");
     let all = Directory::for_base(&format!("https://{host}")).map_err(|e| failure(e.to_string()))?;
     let served = Directory {
-        key_material: all.key_material,
-        update: all.update,
-        notify: all.notify,
-        submit_message: all.submit_message,
-        group_info: all.group_info,
-        request_consent: all.request_consent,
-        update_consent: all.update_consent,
-        identifier_query: all.identifier_query,
-        ..Directory::default()
+        ohttp_gateway: Some(format!("https://{host}/v1/ohttp")),
+        asset_hosts: crate::assets::host(config).map(|host| vec![host]),
+        ..all
     };
     serde_json::to_vec(&served)
         .map(Bytes::from)

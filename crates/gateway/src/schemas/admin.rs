@@ -3,7 +3,7 @@
 use super::operation::{Body, Document};
 use crate::faces::admin::api::{
     Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Queue,
-    Readiness, Room, SetAsideEvent,
+    Readiness, Reloaded, Report, Room, SetAsideEvent,
 };
 use serde_json::Value;
 
@@ -136,10 +136,34 @@ pub(super) fn describe() -> Value {
         &[],
         (Body::None, answer),
     );
+    let answer = d.json::<Vec<Report>>();
+    d.add(
+        ("get", &path("/reports"), 200),
+        "Reports of abuse in rooms of this hub, newest first.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
     let answer = d.json::<Vec<SetAsideEvent>>();
     d.add(
         ("get", &path("/homeserver/set-aside"), 200),
         "Events of the homeserver that nothing could be done with, newest first.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let answer = d.json::<Report>();
+    d.add(
+        ("get", &path("/reports/{id}"), 200),
+        "One report, with the contents of its messages.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let answer = d.json::<Reloaded>();
+    d.add(
+        ("post", &path("/reload"), 200),
+        "Reads configuration, certificates and keys again, like SIGHUP.",
         false,
         &[],
         (Body::None, answer),

@@ -2,10 +2,10 @@
 
 use super::operation::{Body, Document};
 use mls_client::api::{
-    ApiError, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery, HubAnswer,
-    KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, PREFIX, ProviderInfo,
-    RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings, SubmissionStatus, SubmitMessage,
-    UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
+    ApiError, AssetRef, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery,
+    HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, PREFIX,
+    ProviderInfo, ReportAbuse, RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings,
+    SubmissionStatus, SubmitMessage, UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
 };
 use serde_json::Value;
 
@@ -129,6 +129,14 @@ pub(super) fn describe() -> Value {
         &[],
         (body, Body::None),
     );
+    let body = d.json::<ReportAbuse>();
+    d.add(
+        ("post", &path("/rooms/{room}/reports"), 204),
+        "Reports abuse to the room's hub.",
+        false,
+        &[],
+        (body, Body::None),
+    );
     let body = d.json::<SetWake>();
     d.add(
         ("put", &path("/wake"), 204),
@@ -152,6 +160,35 @@ pub(super) fn describe() -> Value {
         false,
         &[],
         (body, Body::None),
+    );
+    let answer = d.json::<AssetRef>();
+    d.add(
+        ("post", &path("/assets"), 200),
+        "Keeps what the client has encrypted, for a message that names its address.",
+        false,
+        &[],
+        (Body::Octets, answer),
+    );
+    d.add(
+        ("get", &path("/rooms/{room}/assets"), 200),
+        "An asset (`url`, a string) that a message of the room names, through the room's hub.",
+        false,
+        &[],
+        (Body::None, Body::Octets),
+    );
+    d.add(
+        ("get", &path("/rooms/{room}/ohttp"), 200),
+        "The keys of the hub's OHTTP gateway (application/ohttp-keys).",
+        false,
+        &[],
+        (Body::None, Body::Octets),
+    );
+    d.add(
+        ("post", &path("/rooms/{room}/ohttp"), 200),
+        "Relays a message/ohttp-req to the hub's gateway; the answer is message/ohttp-res.",
+        false,
+        &[],
+        (Body::Octets, Body::Octets),
     );
     let answer = d.json::<BlobRef>();
     d.add(

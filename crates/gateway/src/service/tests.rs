@@ -21,11 +21,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 use store::MemoryStore;
 
+mod abuse;
+mod assets;
 mod bad_input;
 mod cli;
 mod conversation;
 mod follower;
+mod hostile;
 mod people;
+mod transport;
 
 /// One recorder for all tests of the process.
 fn recorder() -> PrometheusHandle {
@@ -169,7 +173,7 @@ impl Provider {
 
     /// A client of the provider protocol with this provider's certificate.
     fn peer(&self) -> MimiClient {
-        MimiClient::new(&self.config, Arc::new(PeerTrust::new(&self.config).unwrap())).unwrap()
+        MimiClient::new(&self.config, Live::load(&self.config).unwrap()).unwrap()
     }
 }
 

@@ -1,15 +1,18 @@
-//! Who a peer is: its certificate has to chain to the authorities trusted for that very peer, and to name the
-//! provider that the `From` header claims (draft-ietf-mimi-protocol-06 section 4.1).
+//! Who a peer is: its certificate has to be one that is trusted for that very peer, and to name the provider that
+//! the `From` header claims (draft-ietf-mimi-protocol-06 section 4.1).
 
-use super::{failure, provider, roots};
-use crate::config::{Config, PeerPolicy};
+use super::anchor::{Anchor, AnyOf};
+use super::roots;
+use crate::config::{Config, PeerConfig, PeerPolicy};
 use crate::failure::Failure;
 use http::HeaderMap;
 use mimi_wire::Domain;
 use rustls::RootCertStore;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier};
+use rustls::server::ParsedCertificate;
+use rustls::server::danger::ClientCertVerifier;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,8 +44,8 @@ pub enum PeerRefusal {
     /// The domain is no peer of this provider, or the provider itself.
     #[error("this provider has no such peer")]
     NotAPeer,
-    /// The certificate doesn't chain to an authority that is trusted for this peer, or is expired.
-    #[error("the client certificate is not one of an authority trusted for this peer")]
+    /// The certificate is not one that is trusted for this peer, or is expired.
+    #[error("the client certificate is not one that is trusted for this peer")]
     Untrusted,
     /// The certificate is for other names.
     #[error("the client certificate does not name the provider of the From header")]
@@ -76,41 +79,33 @@ impl PeerRefusal {
 pub struct PeerTrust {
     own: Domain,
     policy: PeerPolicy,
-    handshake: Arc<dyn ClientCertVerifier>,
-    common: Anchors,
-    /// Listed peers: their own anchors, or `None` for the common ones. Peers that aren't allowed are absent.
-    listed: HashMap<Domain, Option<Anchors>>,
+    handshake: Arc<AnyOf>,
+    common: Anchor,
+    /// Listed peers: their own anchor, or `None` for the common one. Peers that aren't allowed are absent.
+    listed: HashMap<Domain, Option<Anchor>>,
     refused: Vec<Domain>,
 }
 
-#[derive(Clone)]
-struct Anchors {
-    roots: Arc<RootCertStore>,
-    verifier: Arc<dyn ClientCertVerifier>,
-}
-
-impl Anchors {
-    fn new(roots: RootCertStore, path: &std::path::Path) -> Result<Self, Failure> {
-        let roots = Arc::new(roots);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
-            .build()
-            .map_err(|e| failure(path, "no certificate could be verified with it").with_source(e))?;
-        Ok(Self { roots, verifier })
-    }
-}
-
 impl PeerTrust {
-    /// The authorities that this provider's own certificates chain to, as those of its peers do.
-    pub fn own_roots(&self) -> Arc<RootCertStore> {
-        self.common.roots.clone()
+    /// Believes the other nodes of this provider: by the authorities that everybody is known by who has none of their
+    /// own.
+    pub fn own_verifier(&self) -> Arc<dyn ServerCertVerifier> {
+        self.common.server_verifier()
     }
 
     /// Reads the authorities that the configuration names.
     pub fn new(config: &Config) -> Result<Self, Failure> {
         let paths: Vec<PathBuf> = config.mimi.trusted_ca.iter().map(|p| config.path(p)).collect();
         let first = paths.first().cloned().unwrap_or_default();
-        let common = roots(paths.iter().map(PathBuf::as_path))?;
-        let mut all = common.clone();
+        let common = Anchor::authorities(roots(paths.iter().map(PathBuf::as_path))?, &first)?;
+        let web = match &config.mimi.web_pki_roots {
+            Some(path) if config.peers.values().any(|p| p.web_pki && p.allow) => {
+                let path = config.path(path);
+                Some(Anchor::web_pki(roots([path.as_path()])?, &path)?)
+            }
+            _ => None,
+        };
+        let mut anchors = vec![common.clone()];
         let mut listed = HashMap::new();
         let mut refused = Vec::new();
         for (domain, peer) in &config.peers {
@@ -118,38 +113,51 @@ impl PeerTrust {
                 refused.push(domain.0.clone());
                 continue;
             }
-            let anchors = match &peer.ca {
-                Some(ca) => {
-                    let path = config.path(ca);
-                    let own = roots([path.as_path()])?;
-                    all.roots.extend(own.roots.iter().cloned());
-                    Some(Anchors::new(own, &path)?)
-                }
-                None => None,
-            };
-            listed.insert(domain.0.clone(), anchors);
+            let own = own_anchor(config, peer, web.as_ref())?;
+            anchors.extend(own.clone());
+            listed.insert(domain.0.clone(), own);
         }
         Ok(Self {
             own: config.provider.domain.0.clone(),
             policy: config.mimi.peers,
-            handshake: Anchors::new(all, &first)?.verifier,
-            common: Anchors::new(common, &first)?,
+            handshake: Arc::new(AnyOf::new(anchors)),
+            common,
             listed,
             refused,
         })
     }
 
-    /// For the TLS handshake, where the peer's name isn't known yet: any trusted authority.
+    /// For the TLS handshake, where the peer's name isn't known yet: whatever is trusted for anybody.
     pub(super) fn handshake_verifier(&self) -> Arc<dyn ClientCertVerifier> {
         self.handshake.clone()
     }
 
-    /// The authorities of a peer; `None`: no peer of ours.
+    /// The authorities of a peer, where it is known by authorities; `None`: no peer of ours, or pinned by key.
     pub fn roots_of(&self, peer: &Domain) -> Option<Arc<RootCertStore>> {
-        self.anchors(peer).map(|a| a.roots.clone())
+        self.anchor(peer)?.roots()
     }
 
-    fn anchors(&self, peer: &Domain) -> Option<&Anchors> {
+    /// What judges a peer's certificate when we connect to it; `None`: no peer of ours.
+    pub fn server_verifier(&self, peer: &Domain) -> Option<Arc<dyn ServerCertVerifier>> {
+        self.anchor(peer).map(Anchor::server_verifier)
+    }
+
+    /// Whether this provider talks to `peer` at all.
+    pub fn is_peer(&self, peer: &Domain) -> bool {
+        self.anchor(peer).is_some()
+    }
+
+    /// The peers with a section of their own.
+    pub fn listed(&self) -> impl Iterator<Item = &Domain> {
+        self.listed.keys()
+    }
+
+    /// How a peer is known, for people: `authority`, `key` or `web_pki`. `None`: no peer of ours.
+    pub fn way(&self, peer: &Domain) -> Option<&'static str> {
+        self.anchor(peer).map(Anchor::name)
+    }
+
+    fn anchor(&self, peer: &Domain) -> Option<&Anchor> {
         if *peer == self.own {
             return None;
         }
@@ -168,16 +176,27 @@ impl PeerTrust {
     ) -> Result<PeerIdentity, PeerRefusal> {
         let claimed = claimed(headers)?;
         let (end_entity, intermediates) = chain.split_first().ok_or(PeerRefusal::NoCertificate)?;
-        let anchors = self.anchors(&claimed).ok_or(PeerRefusal::NotAPeer)?;
-        anchors
-            .verifier
-            .verify_client_cert(end_entity, intermediates, UnixTime::now())
-            .map_err(|_| PeerRefusal::Untrusted)?;
+        let anchor = self.anchor(&claimed).ok_or(PeerRefusal::NotAPeer)?;
+        if !anchor.accepts_client(end_entity, intermediates, UnixTime::now()) {
+            return Err(PeerRefusal::Untrusted);
+        }
         let parsed = ParsedCertificate::try_from(end_entity).map_err(|_| PeerRefusal::Untrusted)?;
         let name = ServerName::try_from(claimed.as_str()).map_err(|_| PeerRefusal::MalformedFrom)?;
         verify_server_name(&parsed, &name).map_err(|_| PeerRefusal::WrongName)?;
         Ok(PeerIdentity(claimed))
     }
+}
+
+fn own_anchor(config: &Config, peer: &PeerConfig, web: Option<&Anchor>) -> Result<Option<Anchor>, Failure> {
+    if !peer.key_sha256.is_empty() {
+        return Ok(Some(Anchor::keys(&peer.key_sha256)));
+    }
+    if peer.web_pki {
+        return Ok(web.cloned());
+    }
+    let Some(ca) = &peer.ca else { return Ok(None) };
+    let path = config.path(ca);
+    Anchor::authorities(roots([path.as_path()])?, &path).map(Some)
 }
 
 /// The domain in `From: mimi@domain`.

@@ -86,7 +86,7 @@ async fn server(folder: &Folder) -> (SocketAddr, crate::web::StopHandle, tokio::
     let listener = Listener::bind(
         "test",
         ([127, 0, 0, 1], 0).into(),
-        Some(tls),
+        Some(Arc::new(move || tls.clone())),
         router,
         &LimitsConfig::default(),
     )

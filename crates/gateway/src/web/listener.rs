@@ -10,8 +10,10 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,13 +59,18 @@ pub struct Connection {
     pub certificates: Arc<[CertificateDer<'static>]>,
 }
 
+/// The TLS settings of a listener, asked for with each connection: certificates change while it listens.
+pub type TlsSource = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
 /// A socket with what is served on it.
 pub struct Listener {
     face: &'static str,
     socket: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<TlsSource>,
     router: Router,
     limits: LimitsConfig,
+    /// Connections that one address may hold open.
+    per_address: Option<usize>,
 }
 
 impl Listener {
@@ -71,7 +78,7 @@ impl Listener {
     pub async fn bind(
         face: &'static str,
         address: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<TlsSource>,
         router: Router,
         limits: &LimitsConfig,
     ) -> Result<Self, Failure> {
@@ -89,7 +96,16 @@ impl Listener {
             tls,
             router,
             limits: limits.clone(),
+            per_address: None,
         })
+    }
+
+    /// Bounds what one address may hold open. Not for faces behind a proxy, where everybody has the same.
+    #[must_use]
+    pub fn bounded_per_address(mut self) -> Self {
+        let most = self.limits.connections_per_address;
+        self.per_address = Some(usize::try_from(most).unwrap_or(usize::MAX));
+        self
     }
 
     /// Where it listens; with port 0 in the configuration, what the system chose.
@@ -105,13 +121,14 @@ impl Listener {
             tls,
             router,
             limits,
+            per_address,
         } = self;
         info!(face, address = ?socket.local_addr().ok(), tls = tls.is_some(), "listening");
         let permits = Arc::new(Semaphore::new(
             usize::try_from(limits.connections).unwrap_or(usize::MAX >> 4),
         ));
         let graceful = GracefulShutdown::new();
-        let tls = tls.map(TlsAcceptor::from);
+        let addresses = PerAddress::default();
         loop {
             let permit = tokio::select! {
                 () = stop.wait() => break,
@@ -129,18 +146,23 @@ impl Listener {
                     }
                 },
             };
+            let Some(counted) = addresses.enter(address.ip(), per_address.unwrap_or(usize::MAX)) else {
+                super::refused(face, "handshake", "too_many_connections");
+                debug!(face, %address, "closed: too many connections from this address");
+                continue;
+            };
             let serving = Serving {
                 face,
                 router: router.clone(),
                 head: limits.head(),
                 watcher: graceful.watcher(),
             };
-            let tls = tls.clone();
+            let tls = tls.as_ref().map(|current| TlsAcceptor::from(current()));
             metrics::gauge!("causeway_connections", "face" => face).increment(1.0);
             tokio::spawn(async move {
                 serving.accept(tcp, address, tls).await;
                 metrics::gauge!("causeway_connections", "face" => face).decrement(1.0);
-                drop(permit);
+                drop((permit, counted));
             });
         }
         drop(socket);
@@ -155,6 +177,44 @@ impl Listener {
             );
         }
         info!(face, "stopped listening");
+    }
+}
+
+/// Open connections, by address.
+#[derive(Clone, Default)]
+struct PerAddress(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl PerAddress {
+    /// `None` if the address has as many as it may.
+    fn enter(&self, address: IpAddr, most: usize) -> Option<Counted> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted {
+            all: self.clone(),
+            address,
+        })
+    }
+}
+
+/// A connection that counts until this is dropped.
+struct Counted {
+    all: PerAddress,
+    address: IpAddr,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut open = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = open.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 

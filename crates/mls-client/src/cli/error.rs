@@ -88,6 +88,9 @@ impl From<ClientError> for CliError {
                 1,
                 "the hub decides by the room's policy; `members` shows the roles",
             ),
+            ClientError::UnknownMessage(_) => (8, "`causeway client read ROOM` shows the messages' ids"),
+            ClientError::Unreportable(_) => (8, "see `causeway client report --help`"),
+            ClientError::Attachment(_) => (1, "ask the sender to send it again"),
             ClientError::TooBusy(_) => (1, "try again"),
             ClientError::Pending { .. } => (9, "run `causeway client sync`"),
             _ => (

@@ -7,6 +7,7 @@ use crate::error::ClientError;
 use crate::state::{Attempt, Entry, Hash, Message, Outgoing, Room, What};
 use crate::wire;
 use mimi_wire::components::component_id;
+use mimi_wire::content::{Disposition, NestedPart};
 use openmls::prelude::{MlsGroup, SafeAadItem};
 
 /// How a message of ours stands.
@@ -28,11 +29,16 @@ pub enum Sent {
 impl Engine {
     /// Writes a message; it is sent by [`Engine::submission`]. Returns our id for it.
     pub fn compose(&mut self, uri: &str, text: &str, content_type: &str) -> Result<String, ClientError> {
+        self.compose_body(uri, NestedPart::single(Disposition::RENDER, content_type, text))
+    }
+
+    /// The same with any body.
+    pub fn compose_body(&mut self, uri: &str, body: NestedPart) -> Result<String, ClientError> {
         self.member_group(uri)?;
         let id = super::founding::random_name()?;
         self.saving(|engine| {
             let sender = engine.session()?.user.clone();
-            let (content, message_id) = content::write(&sender, uri, content_type, text)?;
+            let (content, message_id) = content::write(&sender, uri, body)?;
             let message = Outgoing {
                 id: id.clone(),
                 content: content.into(),

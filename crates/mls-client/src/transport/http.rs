@@ -2,10 +2,10 @@
 
 use super::{Backoff, People, Transport, TransportError, with_retry};
 use crate::api::{
-    ApiError, ApiErrorCode, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device, GroupInfoQuery,
-    HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices, PREFIX,
-    ProviderInfo, RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings, SubmissionStatus,
-    SubmitMessage, UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
+    ApiError, ApiErrorCode, AssetRef, BlobRef, ClaimRequest, ConsentAct, Consents, CreateRoom, Device,
+    GroupInfoQuery, HubAnswer, KeyPackageStock, LogPage, LoginRequest, LoginResponse, NewSettings, Notices,
+    PREFIX, ProviderInfo, ReportAbuse, RoomCard, RoomSummary, SearchAnswer, SearchRequest, SetWake, Settings,
+    SubmissionStatus, SubmitMessage, UpdateRequest, UploadKeyPackages, Wish, WishOutcome,
 };
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -22,8 +22,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-/// Longest answer that is read: above any GroupInfo with tree a hub would serve.
-const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
+/// Longest answer that is read: above any GroupInfo with tree a hub would serve, and any attachment.
+const ANSWER_LIMIT: usize = 256 * 1024 * 1024;
+/// For a whole attachment.
+const ASSET_TIMEOUT: Duration = Duration::from_mins(10);
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A client can't be set up.
@@ -260,6 +262,49 @@ impl Transport for Http {
         );
         self.json(|| self.request(Method::GET, &path).timeout(TIMEOUT + wait))
             .await
+    }
+
+    async fn report(&self, room: &str, report: &ReportAbuse) -> Result<(), TransportError> {
+        let path = in_room(room, "/reports");
+        self.octets(|| self.request(Method::POST, &path).json(report))
+            .await
+            .map(drop)
+    }
+
+    async fn put_asset(&self, octets: &[u8]) -> Result<AssetRef, TransportError> {
+        let octets = bytes::Bytes::copy_from_slice(octets);
+        self.json(|| {
+            self.request(Method::POST, "/assets")
+                .timeout(ASSET_TIMEOUT)
+                .body(octets.clone())
+        })
+        .await
+    }
+
+    async fn get_asset(&self, room: &str, url: &str) -> Result<Vec<u8>, TransportError> {
+        let path = in_room(room, "/assets");
+        self.octets(|| {
+            self.request(Method::GET, &path)
+                .timeout(ASSET_TIMEOUT)
+                .query(&[("url", url)])
+        })
+        .await
+    }
+
+    async fn ohttp_keys(&self, room: &str) -> Result<Vec<u8>, TransportError> {
+        let path = in_room(room, "/ohttp");
+        self.octets(|| self.request(Method::GET, &path)).await
+    }
+
+    async fn ohttp(&self, room: &str, sealed: &[u8]) -> Result<Vec<u8>, TransportError> {
+        let (path, sealed) = (in_room(room, "/ohttp"), sealed.to_vec());
+        self.octets(|| {
+            self.request(Method::POST, &path)
+                .timeout(ASSET_TIMEOUT)
+                .header("content-type", ohttp::REQUEST_TYPE)
+                .body(sealed.clone())
+        })
+        .await
     }
 
     async fn put_blob(&self, octets: &[u8]) -> Result<BlobRef, TransportError> {

@@ -146,9 +146,15 @@ impl World {
             room: MimiUri::parse(uri).unwrap(),
             accepted_ms: at,
         };
-        frank(&self.hub, CipherSuite(1), &message, &context)
-            .unwrap()
-            .to_bytes()
+        frank(
+            &self.hub,
+            &self.hub.franking_agent(),
+            CipherSuite(1),
+            &message,
+            &context,
+        )
+        .unwrap()
+        .to_bytes()
     }
 
     fn decide(

@@ -37,7 +37,7 @@ impl Engine {
         }
     }
 
-    fn own(&self, room: &MimiUri) -> Result<(), Refusal> {
+    pub(super) fn own(&self, room: &MimiUri) -> Result<(), Refusal> {
         match self.hub_of(room) {
             Hub::Own => Ok(()),
             Hub::Peer(hub) => Err(Refusal::NotHub { hub }),

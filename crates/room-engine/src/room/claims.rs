@@ -70,7 +70,7 @@ impl RoomState {
         let group = self.hub_group()?;
         let request =
             GroupInfoRequest::from_bytes(octets).map_err(|e| Refusal::malformed("GroupInfoRequest", e))?;
-        let response = group.group_info_response(&env.keys.hub, &actor.provider(), &request);
+        let response = group.group_info_response(&env.hub(), &actor.provider(), &request);
         Ok(Decision::reply(Reply::GroupInfo(Box::new(response))))
     }
 }

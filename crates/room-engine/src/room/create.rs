@@ -38,7 +38,7 @@ impl RoomState {
                 Err(Refusal::Conflict { what: "the room" })
             };
         }
-        let group = Group::found(&env.keys.hub, &self.uri, &who.user, group_info, ratchet_tree)
+        let group = Group::found(&env.hub(), &self.uri, &who.user, group_info, ratchet_tree)
             .map_err(|refusal| Refusal::malformed("first GroupInfo", refusal))?;
         let group_id = group.group_id().as_bytes().to_vec();
         let mut scribe = Scribe::found(env, ctx, &self.uri, Some(group_id), room_name(group_info))?;

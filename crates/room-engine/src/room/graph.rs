@@ -144,7 +144,7 @@ impl Step<'_> {
             depth: parent.map_or(0, Pdu::depth).saturating_add(1),
             origin_server_ts: matrix_time(now),
         }
-        .sign(&env.keys.node, VERSION)
+        .sign(&env.node, VERSION)
         .map_err(Refusal::internal)
     }
 }
@@ -177,7 +177,7 @@ pub(super) fn append(
         depth,
         origin_server_ts: matrix_time(at),
     }
-    .sign(&env.keys.node, version)
+    .sign(&env.node, version)
     .map_err(Refusal::internal)?;
     head.heads = vec![pdu.event_id().to_string()];
     head.depth = depth;

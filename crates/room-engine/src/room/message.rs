@@ -106,21 +106,15 @@ impl RoomState {
             metrics::counter!("causeway_messages_refused_total", "reason" => reason(&refusal)).increment(1);
             return Ok(Err(refusal));
         }
-        let frank = if group.has_franking_agent() {
+        let frank = group.franking_agent().and_then(|agent| {
             let context = FrankingContext {
                 sender: request.sending_uri.clone(),
                 room: self.uri.clone(),
                 accepted_ms: at,
             };
-            franking::frank(
-                &env.keys.hub,
-                group.cipher_suite(),
-                request.app_message(),
-                &context,
-            )
-        } else {
-            None
-        };
+            let message = request.app_message();
+            franking::frank(&env.hub(), &agent, group.cipher_suite(), message, &context)
+        });
         Ok(Ok(Verdict {
             at,
             frank: frank.as_ref().map(|frank| Octets(frank.to_bytes())),

@@ -224,7 +224,7 @@ impl Scribe<'_> {
     /// An external Remove of all of a user's clients; the user reads nothing more from here on.
     async fn take_out(&mut self, group: &mut Group, user: &MimiUri) -> Result<(), Refusal> {
         let judged = group
-            .propose_removal(&self.env.keys.hub, user, self.at)
+            .propose_removal(&self.env.hub(), user, self.at)
             .map_err(|e| Refusal::forbidden(e.to_string()))?;
         let Judged::Proposals(judged) = judged else {
             return Err(Refusal::internal("a removal is made of proposals"));

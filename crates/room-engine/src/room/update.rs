@@ -42,7 +42,7 @@ impl RoomState {
             return Err(Refusal::Unknown { what: "room" });
         };
         let mut scribe = Scribe::new(env, ctx, records);
-        let judged = match group.judge(&env.keys.hub, &actor.provider(), &bundle, scribe.at) {
+        let judged = match group.judge(&env.hub(), &actor.provider(), &bundle, scribe.at) {
             Ok(judged) => judged,
             Err(refusal) => return Ok(refused(&refusal, ctx)),
         };

@@ -59,7 +59,11 @@ async fn acts_in_a_portal_are_requests() {
     let (mut bob, _) = world.user(B, "bob").await;
     let room = alice.client.create("Club").await.unwrap();
     let bob_uri = uri("mimi://b.example/u/bob");
-    alice.client.add(&room, &[bob_uri.clone()]).await.unwrap();
+    alice
+        .client
+        .add(&room, std::slice::from_ref(&bob_uri))
+        .await
+        .unwrap();
     world.quiet().await;
     let a = world.engine(A);
     let wanted = a.portal_wanted(&uri(&room)).await.unwrap().unwrap();

@@ -2,20 +2,24 @@
 
 use super::{Finding, Probe};
 use crate::config::{Config, Secret};
+use crate::failure::Failure;
 use crate::files::open_to_others;
-use crate::keys::{KeyFile, KeyKind};
-use std::path::PathBuf;
+use crate::keys::{KeyFile, KeyKind, KeyRing, Ring};
+use std::path::{Path, PathBuf};
+
+/// Reads a key file as what it has to be.
+type Read = fn(&Path) -> Result<(), Failure>;
 
 struct KeyProbe {
     what: &'static str,
     path: PathBuf,
-    kind: KeyKind,
+    read: Read,
 }
 
 impl Probe for KeyProbe {
     fn run(&self) -> Finding {
-        match KeyFile::load(&self.path, self.kind) {
-            Ok(_) => Finding::ok(format!("{} {}", self.what, self.path.display())),
+        match (self.read)(&self.path) {
+            Ok(()) => Finding::ok(format!("{} {}", self.what, self.path.display())),
             Err(failure) => Finding::of(&failure),
         }
     }
@@ -42,19 +46,23 @@ impl Probe for SecretProbe {
 }
 
 pub(super) fn probes(config: &Config) -> Vec<Box<dyn Probe>> {
-    let keys = &config.keys;
-    let mut all: Vec<Box<dyn Probe>> = Vec::new();
-    for (what, path, kind) in [
-        ("node key", &keys.node, KeyKind::Ed25519),
-        ("hub key", &keys.hub, KeyKind::Ed25519),
-        ("franking key", &keys.franking, KeyKind::Ed25519),
-        ("frank HMAC key", &keys.hub_key, KeyKind::HmacSha256),
-    ] {
-        all.push(Box::new(KeyProbe {
-            what,
-            path: config.path(path),
-            kind,
-        }));
+    let mut all: Vec<Box<dyn Probe>> = vec![Box::new(KeyProbe {
+        what: "node key",
+        path: config.path(&config.keys.node),
+        read: |path| KeyFile::load(path, KeyKind::Ed25519).map(drop),
+    })];
+    for ring in Ring::ALL {
+        let what = match ring {
+            Ring::Hub => "hub keys",
+            Ring::Franking => "franking keys",
+            Ring::HubKey => "frank HMAC keys",
+        };
+        let read: Read = match ring {
+            Ring::Hub | Ring::Franking => |path| KeyRing::load(path, KeyKind::Ed25519).map(drop),
+            Ring::HubKey => |path| KeyRing::load(path, KeyKind::HmacSha256).map(drop),
+        };
+        let path = ring.path(config);
+        all.push(Box::new(KeyProbe { what, path, read }));
     }
     let appservice = config.appservice.as_ref();
     for (what, path) in [

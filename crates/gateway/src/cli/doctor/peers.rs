@@ -4,9 +4,8 @@ use super::NetProbe;
 use crate::cli::check::Finding;
 use crate::config::Config;
 use crate::mimi_client::{LinkError, MimiClient};
-use crate::tls::PeerTrust;
+use crate::tls::Live;
 use mimi_wire::directory::Endpoint;
-use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::Runtime;
 
@@ -33,7 +32,7 @@ pub(super) fn probes<'a>(config: &'a Config, runtime: &'a Runtime) -> Vec<NetPro
 }
 
 async fn look(config: &Config, peer: &mimi_wire::Domain) -> Finding {
-    let client = PeerTrust::new(config).and_then(|trust| MimiClient::new(config, Arc::new(trust)));
+    let client = Live::load(config).and_then(|live| MimiClient::new(config, live));
     let client = match client {
         Ok(client) => client,
         Err(failure) => return Finding::of(&failure),

@@ -1,7 +1,8 @@
 //! The admin API's handlers.
 
 use super::api::{
-    Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, Queue, Room, SetAsideEvent,
+    Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, Queue, Reloaded, Report, Room,
+    SetAsideEvent,
 };
 use super::{AdminFace, FACE};
 use crate::web::{RequestId, refused};
@@ -208,4 +209,30 @@ pub(super) async fn set_aside(State(face): State<AdminFace>) -> Result<Json<Vec<
             .map(SetAsideEvent::from)
             .collect(),
     ))
+}
+
+pub(super) async fn reload(State(face): State<AdminFace>) -> Result<Json<Reloaded>, Problem> {
+    face.0
+        .reloader
+        .again()
+        .await
+        .map(Json)
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.code().name(), e.cause()))
+}
+
+/// Reports listed at most.
+const REPORTS: usize = 1000;
+
+pub(super) async fn reports(State(face): State<AdminFace>) -> Result<Json<Vec<Report>>, Problem> {
+    let reports = face.0.engine.abuse_reports(REPORTS).await?;
+    Ok(Json(reports.into_iter().map(Report::from).collect()))
+}
+
+pub(super) async fn report(
+    State(face): State<AdminFace>,
+    Path(id): Path<String>,
+) -> Result<Json<Report>, Problem> {
+    let view = face.0.engine.abuse_report(&id).await?;
+    let view = view.ok_or(Refusal::Unknown { what: "report" })?;
+    Ok(Json(Report::from(view)))
 }

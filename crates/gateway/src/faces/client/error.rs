@@ -1,6 +1,7 @@
 //! [`ApiError`] and what leads to it.
 
 use super::FACE;
+use crate::assets::AssetError;
 use crate::faces::claims::ClaimError;
 use crate::mimi_client::{Answer, LinkError};
 use crate::web::{BodyError, refused};
@@ -124,6 +125,22 @@ impl Problem {
             )
             .after(SOON),
         }
+    }
+
+    pub(super) fn asset(endpoint: &'static str, error: &AssetError) -> Self {
+        let code = match error {
+            AssetError::Refusal(refusal) => return Self::refusal(endpoint, refusal),
+            AssetError::Link(error) => return Self::link(endpoint, error),
+            AssetError::Upstream(status) => {
+                return Self::status(endpoint, *status, None, error.to_string());
+            }
+            AssetError::NotFound => ApiErrorCode::NotFound,
+            AssetError::NotAnAssetHost(_) => ApiErrorCode::Forbidden,
+            AssetError::TooLarge(_) => ApiErrorCode::TooLarge,
+            AssetError::BadUrl => ApiErrorCode::Malformed,
+            AssetError::Body(error) => return Self::body(endpoint, *error),
+        };
+        Self::because(endpoint, code, error.code(), error.to_string())
     }
 
     pub(super) fn claim(endpoint: &'static str, error: &ClaimError) -> Self {

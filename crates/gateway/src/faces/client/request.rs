@@ -71,6 +71,11 @@ impl Call {
         }
     }
 
+    /// The body, unread.
+    pub(super) fn into_body(self) -> Body {
+        self.body
+    }
+
     /// The body as octets.
     pub(super) async fn octets(self, face: &ClientFace) -> Result<Bytes, Problem> {
         face.0

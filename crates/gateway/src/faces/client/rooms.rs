@@ -7,17 +7,19 @@ use crate::faces::{claims, outcome};
 use crate::web::refused;
 use axum::Json;
 use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
 use bytes::Bytes;
 use mimi_wire::codec::UnixMillis;
 use mimi_wire::directory::Endpoint;
 use mimi_wire::mls::Epoch;
 use mimi_wire::protocol::{
-    GroupInfoResponse, HandshakeBundle, KeyMaterialRequest, KeyMaterialResponse, UpdateOutcome,
+    AbuseReport, GroupInfoResponse, HandshakeBundle, KeyMaterialRequest, KeyMaterialResponse, UpdateOutcome,
     UpdateRoomResponse,
 };
 use mimi_wire::{Decode, Domain, Encode, MimiUri};
 use mls_client::api::{
-    B64, ClaimRequest, CreateRoom, GroupInfoQuery, HubAnswer, LogPage, RoomSummary, UpdateRequest,
+    B64, ClaimRequest, CreateRoom, GroupInfoQuery, HubAnswer, LogPage, ReportAbuse, RoomSummary,
+    UpdateRequest,
 };
 use room_engine::{Actor, FeedPage, Hub, LONGEST_POLL, Refusal, UpdateFate};
 use serde::Deserialize;
@@ -257,6 +259,52 @@ pub(super) async fn group_info(
         }
     };
     Ok(answer(NAME, outcome::group_info(response.code()), &response))
+}
+
+pub(super) async fn report(
+    State(face): State<ClientFace>,
+    Path(segment): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    const NAME: &str = "reports";
+    let call = Call::new(NAME, request);
+    let (who, ctx) = (call.who(&face).await?, call.ctx());
+    let uri = room(NAME, &segment)?;
+    let octets = call.json::<ReportAbuse>(&face).await?.report.0;
+    let report = AbuseReport::from_bytes(&octets)
+        .map_err(|e| Problem::malformed(NAME, format!("the AbuseReport: {e}")))?;
+    if report.reporting_user.is_some_and(|user| user != who.user) {
+        return Err(Problem::malformed(
+            NAME,
+            "the report is in the name of another user",
+        ));
+    }
+    // Who was never in the room has nothing to report from it, and must not make this provider say so.
+    let seen = face.0.engine.room_of(&who.user, &uri).await;
+    if seen.map_err(|e| Problem::engine(NAME, e))?.is_none() {
+        return Err(Problem::refusal(NAME, &Refusal::Unknown { what: "room" }));
+    }
+    match face.0.engine.hub_of(&uri) {
+        Hub::Own => {
+            let done = face
+                .0
+                .engine
+                .report_abuse(ctx, &uri, Actor::Client(who), octets)
+                .await;
+            done.map_err(|e| Problem::refusal(NAME, &e))?;
+        }
+        Hub::Peer(hub) => {
+            let (client, body) = (&face.0.client, Bytes::from(octets));
+            let answer = client
+                .post(&hub, Endpoint::ReportAbuse, uri.as_str(), &ctx.request_id, body)
+                .await;
+            let answer = answer.map_err(|e| Problem::link(NAME, &e))?;
+            if !answer.status.is_success() {
+                return Err(Problem::answer(NAME, &hub, &answer));
+            }
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `?from=&limit=&wait_ms=`

@@ -132,6 +132,21 @@ pub(super) async fn group_info(State(face): State<MimiFace>, request: Request) -
     Ok(outcome(NAME, outcome::group_info(response.code()), &response))
 }
 
+/// Section 5.9. 201: the report is kept for the operator.
+pub(super) async fn report_abuse(
+    State(face): State<MimiFace>,
+    request: Request,
+) -> Result<Response, Problem> {
+    const NAME: &str = "reportAbuse";
+    let Inbound { peer, uri, ctx, body } = Inbound::read(&face, NAME, request).await?;
+    let engine = &face.0.engine;
+    let done = engine
+        .report_abuse(ctx, &uri, Actor::Peer(peer), body.to_vec())
+        .await;
+    done.map(|()| StatusCode::CREATED.into_response())
+        .map_err(|e| Problem::refusal(NAME, &e))
+}
+
 pub(super) async fn unknown() -> Problem {
     Problem::new(
         "none",

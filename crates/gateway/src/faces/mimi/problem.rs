@@ -1,9 +1,10 @@
 //! Requests that get no further than HTTP. Outcomes of the protocol are inside 200 bodies and not here.
 
 use super::FACE;
+use crate::assets::AssetError;
 use crate::faces::claims::ClaimError;
 use crate::tls::PeerRefusal;
-use crate::web::{BodyError, refused};
+use crate::web::{BodyError, TooMany, refused};
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -45,6 +46,22 @@ impl Problem {
 
     pub(super) fn peer(endpoint: &'static str, refusal: PeerRefusal) -> Self {
         Self::new(endpoint, refusal.status(), refusal.code(), refusal.to_string())
+    }
+
+    pub(super) fn too_many(endpoint: &'static str, too_many: TooMany) -> Self {
+        Self::new(endpoint, too_many.status(), too_many.code(), too_many.to_string())
+            .after(Some(too_many.retry_after()))
+    }
+
+    pub(super) fn asset(endpoint: &'static str, error: &AssetError) -> Self {
+        let retry_after = match error.status() {
+            StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(5)),
+            _ => None,
+        };
+        if let AssetError::Refusal(refusal) = error {
+            return Self::refusal(endpoint, refusal);
+        }
+        Self::new(endpoint, error.status(), error.code(), error.to_string()).after(retry_after)
     }
 
     pub(super) fn body(endpoint: &'static str, error: BodyError) -> Self {

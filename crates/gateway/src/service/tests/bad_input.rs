@@ -1,6 +1,7 @@
 //! What is refused, as what, and that it is counted and changes nothing.
 
 use super::*;
+use crate::tls::{self, OwnCertificate};
 
 /// Value of a line of `/metrics`.
 async fn counted(provider: &Provider, face: &str, endpoint: &str, reason: &str) -> u64 {
@@ -67,7 +68,7 @@ async fn peers_get_an_http_error_or_the_answer_of_the_draft() {
 }
 
 /// A client that can lie about its name and the host.
-fn liar(folder: &Path, names: &[&str], address: SocketAddr) -> reqwest::Client {
+pub(super) fn liar(folder: &Path, names: &[&str], address: SocketAddr) -> reqwest::Client {
     let ca = DevCa::open(&folder.join("ca")).unwrap();
     let (pem, key) = (folder.join("liar.pem"), folder.join("liar.key"));
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();

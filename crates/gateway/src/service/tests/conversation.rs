@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// A person with the command-line client.
 pub(super) struct Person {
-    profile: PathBuf,
+    pub(super) profile: PathBuf,
 }
 
 impl Person {
@@ -81,7 +81,7 @@ async fn messages(provider: &Provider, room: &MimiUri, user: &MimiUri) -> Vec<Ve
 }
 
 /// The only room.
-async fn view(provider: &Provider) -> room_engine::RoomView {
+pub(super) async fn view(provider: &Provider) -> room_engine::RoomView {
     provider.service.engine().rooms().await.unwrap().remove(0)
 }
 
