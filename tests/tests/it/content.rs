@@ -92,7 +92,7 @@ fn message_status_reports_too() {
     let json = done(&["decode", file.to_str().unwrap()], b"");
     let report: Vec<Value> = serde_json::from_slice(&json).unwrap();
     assert!(
-        report.iter().all(|entry| entry["messageId"].is_string()),
+        report.iter().all(|entry| entry["message_id"].is_string()),
         "{report:?}"
     );
     assert_eq!(done(&["encode", "-"], &json), octets);
