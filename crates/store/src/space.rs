@@ -121,6 +121,8 @@ spaces! {
     PortalCheck = 45, "portal_check";
     /// The newest events of the homeserver that could not be acted on, with the reason: a ring of fixed size.
     HsSetAside = 46, "hs_set_aside";
+    /// Signing keys of other Matrix servers, by server name.
+    ServerKeys = 50, "server_keys";
     /// The node's part of the provider's replicated log: index and part to entry. Local to the node.
     RaftLog = 60, "raft_log";
     /// The node's vote, how far its log goes, and what of it is applied. Local to the node.
