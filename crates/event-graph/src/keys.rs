@@ -36,7 +36,17 @@ pub enum KeyError {
     /// A point of small order, for which anyone can make signatures.
     #[error("point of small order")]
     SmallOrder,
+    /// A key whose private half is public knowledge.
+    #[error("a key that is known to have leaked: anyone can sign with it")]
+    Leaked,
 }
+
+/// Public keys whose private half anyone can make. Other servers refuse what is signed with them, so an event that
+/// one server took would split the room.
+const LEAKED: [&str; 1] = [
+    // CVE-2026-24044: a deployment tool that seeded its generator with a constant.
+    "l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og",
+];
 
 /// A public key of a server. Decompressed once; small orders and other encodings are refused here, so
 /// that verification needs to look at the signature alone.
@@ -53,7 +63,11 @@ impl VerifyKey {
         if key.is_weak() {
             return Err(KeyError::SmallOrder);
         }
-        Ok(Self(key))
+        let key = Self(key);
+        if LEAKED.contains(&key.to_base64().as_str()) {
+            return Err(KeyError::Leaked);
+        }
+        Ok(key)
     }
 
     /// Takes the key as in `/_matrix/key/v2/server`.
@@ -152,6 +166,11 @@ impl SigningIdentity {
     /// The key's id.
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// Why others would refuse what this signs, if they would: a server must not start with such a key.
+    pub fn check(&self) -> Result<(), KeyError> {
+        VerifyKey::from_bytes(self.verify_key().as_bytes()).map(drop)
     }
 
     /// The public half.

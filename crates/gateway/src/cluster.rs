@@ -3,8 +3,8 @@
 
 use crate::config::{ClusterConfig, Config};
 use crate::failure::{Code, Failure};
-use crate::keys::{KeyFile, KeyKind};
-use crate::service::{engine_config, engine_failure, keys};
+use crate::keys::{self, KeyFile, KeyKind};
+use crate::service::{self, engine_config, engine_failure};
 use crate::tls::Live;
 use crate::web::{BodyLimit, Listener, Stop, TlsSource};
 use axum::Router;
@@ -118,9 +118,7 @@ fn identity(config: &Config) -> Result<SigningIdentity, Failure> {
     if !path.exists() {
         KeyFile::generate()?.write(&path, KeyKind::Ed25519)?;
     }
-    let key = KeyFile::load(&path, KeyKind::Ed25519)?;
-    let key_id = format!("ed25519:{}", key.version());
-    Ok(SigningIdentity::from_seed(&section.name, &key_id, key.octets()))
+    keys::signing(&section.name, &path)
 }
 
 /// This node's own line.
@@ -172,7 +170,11 @@ impl Nodes {
             Some(cluster) => {
                 let store: Arc<dyn Store> = Arc::new(ReplicatedStore::new(cluster.clone()));
                 let order = Arc::new(cluster.clone());
-                let (engine, keys, clock) = (engine_config(config), keys(config)?, Arc::new(SystemClock));
+                let (engine, keys, clock) = (
+                    engine_config(config),
+                    service::keys(config)?,
+                    Arc::new(SystemClock),
+                );
                 let local = cluster.local().clone();
                 let engine = Engine::open_with(engine, keys, store.clone(), clock, order, local).await;
                 (store, engine.map_err(engine_failure)?)

@@ -11,6 +11,7 @@ use crate::files;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use delivery_service::{HubIdentity, HubSeeds};
+use event_graph::SigningIdentity;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -249,6 +250,21 @@ impl Ring {
     pub fn load(self, config: &Config) -> Result<KeyRing, Failure> {
         KeyRing::load(&self.path(config), self.kind())
     }
+}
+
+/// A server's name and the key it signs with, from the key's file; refused if other servers would refuse it.
+pub fn signing(server_name: &str, path: &Path) -> Result<SigningIdentity, Failure> {
+    let key = KeyFile::load(path, KeyKind::Ed25519)?;
+    let identity =
+        SigningIdentity::from_seed(server_name, &format!("ed25519:{}", key.version()), key.octets());
+    identity.check().map_err(|error| {
+        Failure::new(
+            Code::KeyFile,
+            format!("{}: {error}", path.display()),
+            "remove the file and make a new one: `causeway init` in an empty folder makes one to copy",
+        )
+    })?;
+    Ok(identity)
 }
 
 /// The hub's keys, from their three files.

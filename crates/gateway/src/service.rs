@@ -7,7 +7,7 @@ use crate::faces::admin::AdminFace;
 use crate::faces::client::ClientFace;
 use crate::faces::mimi::MimiFace;
 use crate::failure::{Code, Failure};
-use crate::keys::{self, KeyFile, KeyKind};
+use crate::keys;
 use crate::matrix;
 use crate::mimi_client::MimiClient;
 use crate::reload::Reloader;
@@ -19,7 +19,6 @@ use crate::web::{
 use appservice::{
     AppserviceState, Homeserver, HomeserverSettings, HomeserverTransport, KeyRing, Watch, WatchSettings,
 };
-use event_graph::SigningIdentity;
 use metrics_exporter_prometheus::PrometheusHandle;
 use ohttp::Gateway;
 use room_engine::outbox::{SenderSettings, Transport};
@@ -55,10 +54,8 @@ pub struct Service {
 
 /// Reads the provider's keys.
 pub fn keys(config: &Config) -> Result<Keys, Failure> {
-    let node = KeyFile::load(&config.path(&config.keys.node), KeyKind::Ed25519)?;
-    let key_id = format!("ed25519:{}", node.version());
     Ok(Keys {
-        node: SigningIdentity::from_seed(&config.provider.node_name, &key_id, node.octets()),
+        node: keys::signing(&config.provider.node_name, &config.path(&config.keys.node))?,
         hub: keys::hub(config)?,
     })
 }

@@ -204,7 +204,7 @@ pub fn make(version: RoomVersion, members: usize, contested: usize, mix: Mix) ->
                 m.add(
                     &mut f,
                     "org.example.slot",
-                    &users[i % users.len()],
+                    &mods[i % mods.len()],
                     &i.to_string(),
                     json!({"v": fork}),
                 );

@@ -35,15 +35,19 @@ fn cpu_ms() -> f64 {
     text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
 }
 
-/// CPU time of the fastest of some runs.
+/// CPU time of the fastest of some runs: at least so many, and more while they take less than a fifth of a second
+/// together, since a short run is easily disturbed.
 fn best(runs: usize, mut work: impl FnMut()) -> f64 {
-    (0..runs)
-        .map(|_| {
-            let start = cpu_ms();
-            work();
-            cpu_ms() - start
-        })
-        .fold(f64::INFINITY, f64::min)
+    let (mut best, mut all, mut done) = (f64::INFINITY, 0.0, 0);
+    while done < runs || (all < 200.0 && done < 2_000) {
+        let start = cpu_ms();
+        work();
+        let took = cpu_ms() - start;
+        best = best.min(took);
+        all += took;
+        done += 1;
+    }
+    best
 }
 
 /// How much is measured.

@@ -8,7 +8,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{KeyRing, VerifyKey, keys};
+use crate::{KeyRing, SigningIdentity, VerifyKey, keys};
 
 fn spec_identity() -> crate::SigningIdentity {
     let seed = keys::LENIENT
@@ -408,4 +408,12 @@ fn edge_06_weak_and_second_encodings_of_keys_are_refused() {
     second[0] = 0xf0;
     second[31] = 0x7f;
     assert_eq!(VerifyKey::from_bytes(&second), Err(keys::KeyError::NotAPoint));
+}
+
+#[test]
+fn atk_44_keys_that_anyone_can_sign_with_are_refused() {
+    let leaked = "l/O9hxMVKB6Lg+3Hqf0FQQZhVESQcMzbPN1Cz2nM3og=";
+    assert_eq!(VerifyKey::from_base64(leaked), Err(keys::KeyError::Leaked));
+    let own = SigningIdentity::from_seed("s0.example", "ed25519:s", &[5; 32]);
+    assert_eq!(own.check(), Ok(()));
 }
