@@ -1,7 +1,7 @@
 //! The outbox: everything that leaves, in order, until it is done.
 //!
 //! Entries are written in the batch of the decision they follow from. A sender per destination reads them, one
-//! request in flight, and deletes an entry in a batch of its own once the destination has it. What is sent is a
+//! request in flight for each room, and deletes an entry in a batch of its own once the destination has it. What is sent is a
 //! pure function of the entry, so a repeat after a crash is byte-identical and the other side can drop it.
 
 use async_trait::async_trait;
@@ -26,12 +26,12 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Rooms that are served beside each other. Another provider gets one request at a time; a homeserver has work
-    /// of very different lengths, and its rate limits are kept per endpoint.
+    /// Rooms that are served beside each other, each with one request in flight: order matters within a room only. What
+    /// waits at another provider is its disk, and it writes several rooms at once; a homeserver has work of very
+    /// different lengths, and its rate limits are kept per endpoint.
     pub(crate) fn width(&self) -> usize {
         match self {
-            Self::Provider(_) => 1,
-            Self::Homeserver => 8,
+            Self::Provider(_) | Self::Homeserver => 8,
         }
     }
 

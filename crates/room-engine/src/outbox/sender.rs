@@ -6,8 +6,8 @@
 //! and that batch repeats the delivery with the same octets.
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,12 +170,15 @@ impl Run {
         // Whether the outbox is worth a look, and when it is at the latest.
         let mut look = true;
         let mut away: Option<Instant> = None;
+        // After a pause one room is enough to find out whether the destination is back.
+        let mut probing = false;
         let mut failures_in_a_row = 0_u32;
         while !*stop.borrow() && *terms.borrow() == Some(term) {
             let now = Instant::now();
             if away.is_some_and(|until| until <= now) {
                 away = None;
-                failures_in_a_row = 0;
+                probing = failures_in_a_row >= AWAY;
+                failures_in_a_row = if probing { AWAY - 1 } else { 0 };
             }
             if look && ready.is_empty() {
                 match self.rooms().await {
@@ -191,6 +194,7 @@ impl Run {
                     }
                 }
             }
+            let width = if probing { 1 } else { width };
             while running.len() < width && away.is_none() {
                 let Some(room) = ready.pop_front() else { break };
                 let waits = self.lanes.get(&room).and_then(|lane| lane.not_before);
@@ -207,15 +211,26 @@ impl Run {
                     .fold(until, Instant::min);
             }
             tokio::select! {
-                Some((room, turn)) = running.next() => {
-                    busy.remove(&room);
-                    match self.settle(turn).await {
-                        Ok(Settled { progress, failed }) => {
-                            look |= progress;
-                            failures_in_a_row = if failed { failures_in_a_row.saturating_add(1) } else { 0 };
+                Some(first) = running.next() => {
+                    // Rooms that are through by now are written down in one batch.
+                    let mut ended = vec![first];
+                    while let Some(Some(next)) = running.next().now_or_never() {
+                        ended.push(next);
+                    }
+                    for (room, _) in &ended {
+                        busy.remove(room);
+                    }
+                    match self.settle(ended.into_iter().map(|(_, turn)| turn)).await {
+                        Ok(settled) => {
+                            for Settled { progress, failed } in settled {
+                                look |= progress;
+                                failures_in_a_row = if failed { failures_in_a_row.saturating_add(1) } else { 0 };
+                            }
                             if failures_in_a_row >= AWAY {
                                 away = self.lanes.values().filter_map(|lane| lane.not_before).min();
                                 ready.clear();
+                            } else {
+                                probing &= failures_in_a_row > 0;
                             }
                         }
                         Err(error) => {
@@ -234,7 +249,7 @@ impl Run {
         }
         // What is in flight is finished and written down.
         while let Some((_, turn)) = running.next().await {
-            if let Err(error) = self.settle(turn).await {
+            if let Err(error) = self.settle([turn]).await {
                 self.guard = None;
                 tracing::error!(destination = %self.destination, %error, "the outbox can't be written");
             }
@@ -260,18 +275,41 @@ impl Run {
         }
     }
 
-    /// Forgets what a turn has delivered.
-    async fn settle(&mut self, turn: Result<Turn, StoreError>) -> Result<Settled, StoreError> {
-        let turn = turn?;
-        if !turn.done.is_empty() {
-            self.lanes.insert(turn.room, Lane::default());
-        }
-        if let Some(wait) = &turn.retry {
-            let pause = self.pause(turn.room, wait.wish);
-            tracing::debug!(destination = %self.destination, pause_ms = pause.as_millis(), "a room waits");
+    /// Forgets what turns have delivered.
+    async fn settle(
+        &mut self,
+        turns: impl IntoIterator<Item = Result<Turn, StoreError>>,
+    ) -> Result<Vec<Settled>, StoreError> {
+        let mut settled = Vec::new();
+        let mut done = Vec::new();
+        // What was delivered is written down even if another room's queue can't be read.
+        let mut unreadable = None;
+        for turn in turns {
+            let turn = match turn {
+                Ok(turn) => turn,
+                Err(error) => {
+                    unreadable = Some(error);
+                    continue;
+                }
+            };
+            if !turn.done.is_empty() {
+                self.lanes.insert(turn.room, Lane::default());
+            }
+            if let Some(wait) = &turn.retry {
+                let pause = self.pause(turn.room, wait.wish);
+                tracing::debug!(destination = %self.destination, pause_ms = pause.as_millis(), "a room waits");
+            }
+            settled.push(Settled {
+                progress: turn.full || (!turn.done.is_empty() && turn.retry.is_none()),
+                // A homeserver that limits one endpoint's rate is not away.
+                failed: turn
+                    .retry
+                    .is_some_and(|wait| wait.wish.is_none() || self.destination != Destination::Homeserver),
+            });
+            done.extend(turn.done);
         }
         failpoint::hit("sender.after-send");
-        if !turn.done.is_empty() {
+        if !done.is_empty() {
             let guard = match self.guard.take() {
                 Some(guard) => guard,
                 None => {
@@ -282,7 +320,7 @@ impl Run {
                 }
             };
             let mut batch = Batch::guarded(guard);
-            for (key, dead) in &turn.done {
+            for (key, dead) in &done {
                 batch.delete(Space::Outbox, key);
                 if let Some(dead) = dead {
                     let value = serde_json::to_vec(dead).unwrap_or_default();
@@ -292,15 +330,7 @@ impl Run {
             self.guard = self.env.store.commit(batch).await?.guard;
         }
         failpoint::hit("sender.after-cursor");
-        // A homeserver that limits one endpoint's rate is not away.
-        let failed = match &turn.retry {
-            None => false,
-            Some(wait) => wait.wish.is_none() || self.destination != Destination::Homeserver,
-        };
-        Ok(Settled {
-            progress: turn.full || (!turn.done.is_empty() && turn.retry.is_none()),
-            failed,
-        })
+        unreadable.map_or(Ok(settled), Err)
     }
 
     fn pause(&mut self, room: RoomKey, wish: Option<Duration>) -> Duration {
