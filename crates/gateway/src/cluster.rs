@@ -9,8 +9,8 @@ use crate::tls::Live;
 use crate::web::{BodyLimit, Listener, Stop, TlsSource};
 use axum::Router;
 use event_graph::SigningIdentity;
-use lane::{Call, Cluster, ClusterSettings, Member, NodeName, ReplicatedStore};
-use room_engine::{Engine, Sequencer as _, SystemClock};
+use lane::{Cluster, ClusterSettings, Member, NodeName, ReplicatedStore};
+use room_engine::{Engine, SystemClock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,68 +19,15 @@ use tokio::task::JoinHandle;
 
 mod forward;
 mod link;
+mod pending;
 mod serve;
 
 use forward::{Forward, forward};
+use pending::Pending;
 use serve::NodeFace;
 
 /// Name of the node API in logs and metrics.
 pub const FACE: &str = "node";
-
-/// Where the node that orders takes in what another accepted while it was cut off.
-const MESSAGE: &str = "/lane/message";
-/// Between two looks at what was accepted while cut off.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// Hands what this node accepted while it was cut off to the node that orders, as soon as there is one.
-async fn distribute(cluster: Cluster, engine: Engine, mut stop: Stop) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            () = stop.wait() => return,
-        }
-        let orders = cluster.term().is_ok();
-        let leader = cluster.leader();
-        if !orders && leader.is_none() {
-            continue;
-        }
-        let pending = match engine.pending().await {
-            Ok(pending) => pending,
-            Err(error) => {
-                tracing::error!(%error, "messages that were accepted while cut off can't be read");
-                continue;
-            }
-        };
-        for message in pending {
-            let taken = match &leader {
-                _ if orders => engine.take_in(&message.record).await.map_err(|e| e.to_string()),
-                Some((name, member)) => {
-                    let call = Call::post(MESSAGE, message.record, Duration::from_secs(30));
-                    match cluster.call(name, member, call).await {
-                        Ok(answer) if answer.status == 200 => Ok(()),
-                        Ok(answer) => Err(String::from_utf8_lossy(&answer.body).into_owned()),
-                        Err(error) => Err(error.to_string()),
-                    }
-                }
-                None => Err("no node orders".to_owned()),
-            };
-            let done = match taken {
-                Ok(()) => engine
-                    .forget_pending(&message.key)
-                    .await
-                    .map_err(|e| e.to_string()),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = done {
-                tracing::warn!(
-                    error,
-                    "a message that was accepted while cut off waits to be distributed"
-                );
-                break;
-            }
-        }
-    }
-}
 
 /// A node in one line: name, address, key (`ed25519:VERSION KEY`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +90,7 @@ pub fn section(config: &Config) -> Result<&ClusterConfig, Failure> {
 /// This node among the others of its provider; where there are none, nothing.
 pub struct Nodes {
     cluster: Option<Cluster>,
+    pending: Option<Pending>,
     faces: BTreeMap<&'static str, Router>,
 }
 
@@ -181,8 +129,12 @@ impl Nodes {
             }
         };
         let _ = slot.set(engine.clone());
+        let pending = cluster
+            .as_ref()
+            .map(|cluster| Pending::new(cluster.clone(), engine.clone()));
         let nodes = Self {
             cluster,
+            pending,
             faces: BTreeMap::new(),
         };
         Ok((nodes, store, engine))
@@ -195,12 +147,13 @@ impl Nodes {
 
     /// A face's routes, with the way to the node that orders around them.
     pub fn face(&mut self, config: &Config, name: &'static str, routes: Router) -> Router {
-        let Some(cluster) = &self.cluster else {
+        let (Some(cluster), Some(pending)) = (&self.cluster, &self.pending) else {
             return routes;
         };
         self.faces.insert(name, routes.clone());
         let way = Forward {
             cluster: cluster.clone(),
+            pending: pending.clone(),
             face: name,
             limit: BodyLimit {
                 size: 64 * 1024 * 1024,
@@ -211,9 +164,9 @@ impl Nodes {
     }
 
     /// What goes on in the background.
-    pub fn background(&self, engine: &Engine, stop: &Stop) -> Option<JoinHandle<()>> {
-        let cluster = self.cluster.clone()?;
-        Some(tokio::spawn(distribute(cluster, engine.clone(), stop.clone())))
+    pub fn background(&self, stop: &Stop) -> Option<JoinHandle<()>> {
+        let pending = self.pending.clone()?;
+        Some(tokio::spawn(pending.run(stop.clone())))
     }
 
     /// Where the other nodes come in. To be called when all faces are known.

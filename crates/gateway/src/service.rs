@@ -259,7 +259,7 @@ impl Service {
         });
         let senders = Senders::new(engine.clone(), peers, to_homeserver, SenderSettings::default());
         let mut background = vec![tokio::spawn(senders.run(stop.clone()))];
-        background.extend(nodes.background(&engine, &stop));
+        background.extend(nodes.background(&stop));
         if let Some(watch) = watch {
             background.push(tokio::spawn(watching(watch, stop.clone())));
         }

@@ -15,11 +15,13 @@ use std::time::Duration;
 use store::{Batch, BlobHash, Committed, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::log::Log;
 use super::machine::{Machine, Observer};
 use super::network::{Link, LinkError, Peers, ask};
 use super::rpc::Call;
+use super::snapshot::Turnover;
 use super::types::{Member, NodeName, Proposal, Types};
 
 mod answer;
@@ -144,6 +146,7 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     settings: ClusterSettings,
     local: Arc<dyn Store>,
+    turnover: Turnover,
     link: Arc<dyn Link>,
     observer: Observer,
     raft: Mutex<Option<Lane>>,
@@ -178,6 +181,7 @@ impl Cluster {
         let cluster = Self(Arc::new(Inner {
             settings,
             local,
+            turnover: Turnover::default(),
             link,
             observer: Arc::new(observer),
             raft: Mutex::default(),
@@ -213,6 +217,29 @@ impl Cluster {
         &self.0.local
     }
 
+    /// Reads what is there, unless records are being replaced meanwhile.
+    pub(super) async fn read<T>(
+        &self,
+        read: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let stamp = self.0.turnover.stamp();
+        let found = match stamp {
+            Some(_) => read.await?,
+            None => {
+                return Err(unavailable(
+                    "this node is taking in a copy of another one's store",
+                ));
+            }
+        };
+        if self.0.turnover.stamp() == stamp {
+            Ok(found)
+        } else {
+            Err(unavailable(
+                "this node has begun to take in a copy of another one's store",
+            ))
+        }
+    }
+
     /// This node's name.
     pub fn name(&self) -> &NodeName {
         &self.0.settings.name
@@ -220,7 +247,12 @@ impl Cluster {
 
     async fn open(&self) -> Result<Lane, ClusterError> {
         let inner = &self.0;
-        let machine = Machine::open(inner.local.clone(), inner.observer.clone()).await;
+        let machine = Machine::open(
+            inner.local.clone(),
+            inner.turnover.clone(),
+            inner.observer.clone(),
+        )
+        .await;
         let machine = machine.map_err(ClusterError::Log)?;
         let config = inner.settings.raft().validate();
         let config = Arc::new(config.map_err(|e| ClusterError::Failed(e.to_string()))?);
@@ -262,6 +294,9 @@ impl Cluster {
     /// Until the lane fails or is to stop: follows who leads.
     async fn watch(&self, raft: &Lane, stop: &mut watch::Receiver<bool>) {
         let mut founded = self.0.settings.join;
+        // What founding asks for changes the metrics: without a pause in between it would wake itself for ever.
+        let mut look = tokio::time::interval(self.0.settings.heartbeat);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut metrics = raft.metrics();
         loop {
             let now = metrics.borrow_watched().clone();
@@ -270,12 +305,13 @@ impl Cluster {
                 tracing::error!(%error, "the replicated log has stopped");
                 return;
             }
-            if !founded {
-                founded = self.found(raft, &now).await;
-            }
             tokio::select! {
                 _ = metrics.changed() => {}
-                () = tokio::time::sleep(self.0.settings.heartbeat) => {}
+                _ = look.tick() => {
+                    if !founded {
+                        founded = self.found(raft, &now).await;
+                    }
+                }
                 _ = stop.changed() => return,
             }
         }
@@ -473,11 +509,30 @@ impl Cluster {
         confirmed.map_err(|e| ClusterError::Failed(e.to_string()))
     }
 
+    /// Waits until the log's beginning is given up: before that a new node would get the log from its beginning on, and
+    /// not what was in the store before there was one.
+    async fn founded(&self, raft: &Lane) -> Result<(), ClusterError> {
+        let mut metrics = raft.metrics();
+        let given_up = async {
+            while metrics.borrow_watched().purged.is_none() {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(self.0.settings.commit, given_up)
+            .await
+            .map_err(|_| {
+                ClusterError::Failed("the log is not ready for a further node yet: try again".to_owned())
+            })
+    }
+
     /// Adds a node: brings it up to date, then lets it count for the majority. One change at a time.
     pub async fn add(&self, name: NodeName, member: Member) -> Result<(), ClusterError> {
         let raft = self.leading()?;
         let _one = self.0.changing.lock().await;
         self.settled().await?;
+        self.founded(&raft).await?;
         if self
             .view()
             .nodes

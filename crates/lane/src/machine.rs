@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use store::{Batch, Committed, Space, Store, StoreError};
 
-use super::snapshot::{self, Handed};
+use super::snapshot::{self, Handed, Turnover};
 use super::types::{Entry, LogId, Outcome, SnapshotMeta, StoredMembership, Types, io};
 use super::wire::{decode, encode};
 
@@ -30,6 +30,7 @@ type Snapshot = openraft::alias::SnapshotOf<Types, Handed>;
 /// See the module.
 pub(super) struct Machine {
     store: Arc<dyn Store>,
+    turnover: Turnover,
     observer: Observer,
     applied: Option<LogId>,
     membership: StoredMembership,
@@ -37,10 +38,15 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Opens it; finishes a snapshot that was being taken in.
-    pub(super) async fn open(store: Arc<dyn Store>, observer: Observer) -> io::Result<Self> {
-        snapshot::finish(store.as_ref()).await?;
+    pub(super) async fn open(
+        store: Arc<dyn Store>,
+        turnover: Turnover,
+        observer: Observer,
+    ) -> io::Result<Self> {
+        snapshot::finish(store.as_ref(), &turnover).await?;
         let mut machine = Self {
             store,
+            turnover,
             observer,
             applied: None,
             membership: StoredMembership::default(),
@@ -215,7 +221,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, _: Handed) -> Result<(), io::Error> {
-        snapshot::install(self.store.as_ref(), meta).await?;
+        snapshot::install(self.store.as_ref(), &self.turnover, meta).await?;
         self.load().await
     }
 

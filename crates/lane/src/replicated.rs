@@ -47,11 +47,11 @@ impl Store for ReplicatedStore {
     }
 
     async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.local.get(space, key).await
+        self.cluster.read(self.local.get(space, key)).await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.local.scan(scan).await
+        self.cluster.read(self.local.scan(scan)).await
     }
 
     async fn blob_put(&self, bytes: Bytes) -> Result<BlobHash, StoreError> {
@@ -76,7 +76,7 @@ impl Store for ReplicatedStore {
     }
 
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.local.snapshot().await
+        self.cluster.read(self.local.snapshot()).await
     }
 
     async fn verify(&self, depth: Verify) -> Result<VerifyReport, StoreError> {

@@ -7,12 +7,37 @@
 use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use store::{Batch, Record, Scan, Snapshot, Space, Store};
 use tokio::sync::Mutex;
 
 use super::machine::{APPLIED, MEMBERSHIP};
 use super::types::{SnapshotMeta, io};
 use super::wire::{decode, encode};
+
+/// Whether a store's records are being replaced: meanwhile nobody may read them, half of them would be missing. Odd
+/// while it is so; a clone is the same.
+#[derive(Clone, Default)]
+pub(super) struct Turnover(Arc<AtomicU64>);
+
+impl Turnover {
+    /// What has to be the same after a read for it to count; none while records are being replaced.
+    pub(super) fn stamp(&self) -> Option<u64> {
+        let stamp = self.0.load(Ordering::SeqCst);
+        stamp.is_multiple_of(2).then_some(stamp)
+    }
+
+    /// Replaced from now on, until [`Turnover::end`]. A failure leaves it so: what is there is of no use.
+    fn begin(&self) {
+        self.0.fetch_or(1, Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        if self.stamp().is_none() {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
 
 /// In [`Space::RaftState`]: the snapshot that is being put in place.
 const INSTALLING: &[u8] = b"installing";
@@ -104,18 +129,19 @@ pub(super) async fn stage(store: &dyn Store, number: u64, octets: &Bytes) -> io:
 }
 
 /// Puts the staged snapshot in place.
-pub(super) async fn install(store: &dyn Store, meta: &SnapshotMeta) -> io::Result<()> {
+pub(super) async fn install(store: &dyn Store, turnover: &Turnover, meta: &SnapshotMeta) -> io::Result<()> {
     let mut batch = Batch::new();
     batch.put(Space::RaftState, INSTALLING, encode(meta)?);
     store.commit(batch).await.map_err(io)?;
-    finish(store).await
+    finish(store, turnover).await
 }
 
 /// Goes on where [`install`] was broken off, if it was.
-pub(super) async fn finish(store: &dyn Store) -> io::Result<()> {
+pub(super) async fn finish(store: &dyn Store, turnover: &Turnover) -> io::Result<()> {
     let Some(meta) = store.get(Space::RaftState, INSTALLING).await.map_err(io)? else {
         return Ok(());
     };
+    turnover.begin();
     let meta: SnapshotMeta = decode(&meta)?;
     tracing::info!(position = %meta, "taking in a snapshot of another node");
     for space in Space::ALL.iter().filter(|space| !space.is_local()) {
@@ -164,6 +190,7 @@ pub(super) async fn finish(store: &dyn Store) -> io::Result<()> {
     batch.put(Space::RaftState, MEMBERSHIP, encode(&meta.last_membership)?);
     batch.delete(Space::RaftState, INSTALLING);
     store.commit(batch).await.map_err(io)?;
+    turnover.end();
     clear(store, &Scan::all(Space::RaftStaged)).await
 }
 

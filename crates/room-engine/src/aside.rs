@@ -10,13 +10,14 @@ use mimi_wire::mls::MlsMessage;
 use mimi_wire::protocol::{SubmitMessageRequest, SubmitMessageResponse};
 use mimi_wire::uri::{Domain, MimiUri};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
 use store::{Batch, Scan, Space};
 
 use crate::Engine;
 use crate::carrier::{INLINE_LIMIT, Octets, Payload, Sha256Hash, SubmissionState};
 use crate::command::{RequestContext, RoomCommand, Submission};
 use crate::owner::UriKey;
-use crate::records::{OutcomeRecord, SubmissionRecord, outcome_key, parse, read, submission_key};
+use crate::records::{OutcomeRecord, SubmissionRecord, outcome_key, read, submission_key};
 use crate::refusal::Refusal;
 use crate::room::{RoomState, Verdict};
 
@@ -32,6 +33,31 @@ pub(crate) struct PendingRecord {
     pub(crate) request_id: String,
 }
 
+/// Where a message is kept in [`Space::PendingMessage`]: by what it was handed in as.
+const MESSAGE: &[u8] = b"m";
+/// Its place among those that this node accepted (times may be the same) to where it is kept.
+const PLACE: &[u8] = b"p";
+/// Messages handed over in one go.
+const PAGE: usize = 200;
+
+/// Accepting aside, one message at a time.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    /// The next message's place, once it is known.
+    next: tokio::sync::Mutex<Option<u64>>,
+    /// Whether something may wait to be distributed.
+    waiting: AtomicBool,
+}
+
+impl Default for Aside {
+    fn default() -> Self {
+        Self {
+            next: tokio::sync::Mutex::default(),
+            waiting: AtomicBool::new(true),
+        }
+    }
+}
+
 /// Who handed it in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -45,11 +71,12 @@ pub(crate) enum Sender {
 /// A message to be handed to the node that orders.
 #[derive(Clone, Debug)]
 pub struct PendingMessage {
-    /// What forgets it: [`Engine::forget_pending`].
-    pub key: Vec<u8>,
     /// What [`Engine::take_in`] of the other node reads.
     pub record: Vec<u8>,
-    at: u64,
+    /// The room: what waits of one room goes in order.
+    pub room: MimiUri,
+    place: Vec<u8>,
+    key: Vec<u8>,
 }
 
 impl Sender {
@@ -137,8 +164,8 @@ impl Engine {
         octets: Vec<u8>,
     ) -> Result<Result<Verdict, SubmitMessageResponse>, Refusal> {
         let env = self.env();
-        let key = from.key(UriKey::of(room), &octets);
-        let _one = env.aside.lock().await;
+        let key = [MESSAGE, &from.key(UriKey::of(room), &octets)].concat();
+        let mut next = env.aside.next.lock().await;
         if let Some(before) = read::<PendingRecord>(env.local.as_ref(), Space::PendingMessage, &key).await? {
             return Ok(Ok(before.verdict));
         }
@@ -175,44 +202,71 @@ impl Engine {
             verdict: verdict.clone(),
             request_id: ctx.request_id.clone(),
         };
+        let place = match *next {
+            Some(place) => place,
+            None => self.next_place().await?,
+        };
         let mut batch = Batch::new();
         let value = serde_json::to_vec(&record).map_err(Refusal::internal)?;
         batch.expect_absent(Space::PendingMessage, &key);
         batch.put(Space::PendingMessage, &key, value);
+        batch.put(Space::PendingMessage, [PLACE, &place.to_be_bytes()].concat(), key);
         env.local.commit(batch).await?;
+        env.aside.waiting.store(true, Ordering::Release);
+        *next = Some(place.saturating_add(1));
         metrics::counter!("causeway_messages_total", "lane" => "cut_off").increment(1);
         tracing::info!(request_id = %ctx.request_id, room = %room.as_str(), "accepted while cut off");
         Ok(Ok(verdict))
     }
 
-    /// Messages accepted here that are still to be distributed, oldest first.
+    async fn next_place(&self) -> Result<u64, Refusal> {
+        let last = Scan::prefix(Space::PendingMessage, PLACE).reverse().limit(1);
+        let last = self.env().local.scan(last).await?;
+        let place = last
+            .first()
+            .and_then(|(key, _)| key.get(PLACE.len()..)?.try_into().ok());
+        Ok(place.map_or(0, |place| u64::from_be_bytes(place).saturating_add(1)))
+    }
+
+    /// Whether there may be messages that were accepted here and are still to be distributed.
+    pub fn has_pending(&self) -> bool {
+        self.env().aside.waiting.load(Ordering::Acquire)
+    }
+
+    /// Messages accepted here that are still to be distributed: the first ones, in the order in which they were
+    /// accepted.
     pub async fn pending(&self) -> Result<Vec<PendingMessage>, Refusal> {
         let env = self.env();
+        // Set again by who accepts one meanwhile.
+        env.aside.waiting.store(false, Ordering::Release);
+        let places = Scan::prefix(Space::PendingMessage, PLACE).limit(PAGE);
         let mut found = Vec::new();
-        for (key, value) in env
-            .local
-            .scan(Scan::all(Space::PendingMessage).limit(1000))
-            .await?
-        {
-            let mut record: PendingRecord = parse(Space::PendingMessage, &key, &value)?;
+        for (place, key) in env.local.scan(places).await? {
+            env.aside.waiting.store(true, Ordering::Release);
+            let Some(mut record) =
+                read::<PendingRecord>(env.local.as_ref(), Space::PendingMessage, &key).await?
+            else {
+                continue;
+            };
             if let Payload::ByHash { .. } = record.octets {
                 let octets = env.octets(&record.octets).await?;
                 record.octets = Payload::Inline { data: Octets(octets) };
             }
             found.push(PendingMessage {
+                place: place.to_vec(),
                 key: key.to_vec(),
-                at: record.verdict.at,
                 record: serde_json::to_vec(&record).map_err(Refusal::internal)?,
+                room: record.room,
             });
         }
-        found.sort_by_key(|message| message.at);
         Ok(found)
     }
 
     /// Forgets a message that the node that orders has taken in.
-    pub async fn forget_pending(&self, key: &[u8]) -> Result<(), Refusal> {
+    pub async fn forget_pending(&self, message: &PendingMessage) -> Result<(), Refusal> {
         let mut batch = Batch::new();
-        batch.delete(Space::PendingMessage, key);
+        batch.delete(Space::PendingMessage, &message.key);
+        batch.delete(Space::PendingMessage, &message.place);
         self.env().local.commit(batch).await?;
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use store::{Space, Store, StoreError};
 use tokio::sync::{Notify, broadcast, watch};
 
+use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::command::{Command, HomeserverCommand, Reply, RequestContext, RoomCommand, UserCommand};
 use crate::decision::Decision;
@@ -121,8 +122,7 @@ pub(crate) struct Env {
     pub(crate) sequencer: Arc<dyn Sequencer>,
     /// This node's own store, where `store` is that of all nodes.
     pub(crate) local: Arc<dyn Store>,
-    /// Held while a message is accepted aside.
-    pub(crate) aside: tokio::sync::Mutex<()>,
+    pub(crate) aside: Aside,
     feeds: Mutex<HashMap<UriKey, watch::Sender<u64>>>,
     wake: Mutex<HashMap<Destination, Arc<Notify>>>,
     new_destinations: broadcast::Sender<Destination>,
@@ -286,7 +286,7 @@ impl Engine {
             clock,
             sequencer,
             local,
-            aside: tokio::sync::Mutex::default(),
+            aside: Aside::default(),
             feeds: Mutex::default(),
             wake: Mutex::default(),
             new_destinations: broadcast::channel(1024).0,

@@ -105,7 +105,7 @@ fn composed(device: &Client<Http>, room: &str) -> usize {
 }
 
 /// Reads and repeats until nothing of this device waits and it has so many messages.
-async fn drain(device: &mut Client<Http>, room: &str, messages: usize) {
+pub(crate) async fn drain(device: &mut Client<Http>, room: &str, messages: usize) {
     let end = Instant::now() + DRAIN;
     loop {
         let outcome = device.sync().await;
@@ -133,7 +133,7 @@ fn is_message(entry: &Entry) -> bool {
 }
 
 /// What a device has read, in the feed's order: sender's user URI and text.
-fn read(device: &Client<Http>, room: &str) -> Vec<(String, String)> {
+pub(crate) fn read(device: &Client<Http>, room: &str) -> Vec<(String, String)> {
     let room = device.engine().room(room).unwrap();
     assert_eq!(room.membership, Membership::Member);
     let mut entries: Vec<&Entry> = room.history.iter().filter(|e| e.pos.is_some()).collect();

@@ -2,6 +2,7 @@
 //! learned about who sent it.
 
 use super::FACE;
+use super::pending::Pending;
 use crate::web::{BodyLimit, Connection, REQUEST_ID};
 use axum::Router;
 use axum::body::Body;
@@ -37,6 +38,8 @@ const HOP: [HeaderName; 4] = [
 pub(super) struct Forward {
     /// The node's part.
     pub(super) cluster: Cluster,
+    /// What waits to be distributed.
+    pub(super) pending: Pending,
     /// The face.
     pub(super) face: &'static str,
     /// How much of a body is taken.
@@ -84,10 +87,12 @@ fn is_message(request: &Request) -> bool {
 
 /// Middleware of a face, where there are several nodes.
 pub(super) async fn forward(State(way): State<Forward>, request: Request, next: Next) -> Response {
-    if way.cluster.term().is_ok() || is_local(&request) {
+    let message = is_message(&request);
+    // What was accepted here before it goes first; where that can't be handed over, this one waits behind it.
+    let behind = message && !way.pending.hand_over().await;
+    if behind || way.cluster.term().is_ok() || is_local(&request) {
         return next.run(request).await;
     }
-    let message = is_message(&request);
     let (parts, body) = request.into_parts();
     let body = match way.limit.read(body).await {
         Ok(body) => body,

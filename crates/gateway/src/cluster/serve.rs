@@ -84,7 +84,7 @@ async fn serve(State(face): State<NodeFace>, request: Request) -> Response {
     let Some(path) = parts.uri.path().strip_prefix(PREFIX) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let answer = if (&parts.method, path) == (&http::Method::POST, super::MESSAGE) {
+    let answer = if (&parts.method, path) == (&http::Method::POST, super::pending::PATH) {
         match face.engine.take_in(&body).await {
             Ok(()) => Answer::ok(bytes::Bytes::new()),
             Err(refusal) => Answer::error(503, refusal),

@@ -239,7 +239,13 @@ impl Scribe<'_> {
     /// Writes a message: carrier event, feed, portal.
     pub(super) fn message(&mut self, content: &carrier::Message, origin: Origin) -> Result<String, Refusal> {
         let event_id = self.event(carrier::MESSAGE, None, content)?;
-        self.feed(Some(&event_id), Audience::All, FeedKind::Message)?;
+        // The time that was franked: one that was accepted aside is older than what is around it.
+        self.feed_at(
+            content.accepted_at.0,
+            Some(&event_id),
+            Audience::All,
+            FeedKind::Message,
+        )?;
         if origin == Origin::Elsewhere {
             self.portal_event_at(carrier::MESSAGE, content, &event_id, Some(content.accepted_at.0))?;
         }

@@ -313,6 +313,17 @@ impl<'a> Scribe<'a> {
         audience: Audience,
         item: FeedKind,
     ) -> Result<u64, Refusal> {
+        self.feed_at(self.at, event_id, audience, item)
+    }
+
+    /// The same with the time of the entry.
+    pub(super) fn feed_at(
+        &mut self,
+        at: u64,
+        event_id: Option<&str>,
+        audience: Audience,
+        item: FeedKind,
+    ) -> Result<u64, Refusal> {
         let pos = self.head.feed_next;
         // A Welcome wakes in its own way, and nobody is woken for what they were just told.
         let wakes = !matches!(item, FeedKind::Status { .. } | FeedKind::Welcome);
@@ -320,7 +331,7 @@ impl<'a> Scribe<'a> {
             self.wake(pos, &audience, None)?;
         }
         let record = FeedRecord {
-            at: self.at,
+            at,
             event_id: event_id.map(str::to_owned),
             audience,
             item,

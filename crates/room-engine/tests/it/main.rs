@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod aside;
 mod faults;
 mod follower;
 mod graph;

@@ -20,13 +20,14 @@ use room_engine::carrier::{self, SubmissionRefusal};
 use room_engine::outbox::{Delivery, Destination, OutboxBody, OutboxEntry, Sender, SenderSettings};
 use room_engine::{
     Actor, ClaimRoute, ClientActor, Clock, Engine, EngineConfig, HomeserverInfo, Hub, Keys, Limits, Refusal,
-    RequestContext, RequiredOf, Sent, Submission, SystemClock, UserPolicies,
+    RequestContext, RequiredOf, Sent, Sequencer, Submission, SystemClock, UserPolicies,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::{MemoryStore, Store};
+use store::{MemoryStore, Store, StoreError};
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 pub(crate) const A: &str = "a.example";
@@ -55,6 +56,11 @@ impl WorldClock {
         self.0
             .fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
+
+    /// Sets every clock back to the system's.
+    pub(crate) fn back(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
 }
 
 impl Clock for WorldClock {
@@ -63,8 +69,30 @@ impl Clock for WorldClock {
     }
 }
 
+/// Whether a provider's node orders, or is cut off from the one that does.
+struct Switch(watch::Sender<Option<u64>>);
+
+#[async_trait]
+impl Sequencer for Switch {
+    fn term(&self) -> Result<u64, StoreError> {
+        self.0.borrow().ok_or_else(|| StoreError::Unavailable {
+            retry_after: Duration::from_millis(1),
+            why: "cut off".into(),
+        })
+    }
+
+    async fn confirm(&self, _: u64) -> Result<(), StoreError> {
+        self.term().map(drop)
+    }
+
+    fn terms(&self) -> watch::Receiver<Option<u64>> {
+        self.0.subscribe()
+    }
+}
+
 struct Provider {
     engine: Engine,
+    order: Arc<Switch>,
     store: Arc<dyn Store>,
     senders: Vec<Sender>,
 }
@@ -138,9 +166,18 @@ impl World {
 
     /// Starts a provider on its store.
     pub(crate) async fn start(self: &Arc<Self>, name: &str, store: Arc<dyn Store>) {
-        let engine = Engine::open(config(name), keys(name), store.clone(), self.clock.clone())
-            .await
-            .unwrap();
+        let order = Arc::new(Switch(watch::channel(Some(1)).0));
+        let (clock, local) = (self.clock.clone(), store.clone());
+        let engine = Engine::open_with(
+            config(name),
+            keys(name),
+            store.clone(),
+            clock,
+            order.clone(),
+            local,
+        )
+        .await
+        .unwrap();
         let settings = SenderSettings {
             first_pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(50),
@@ -161,6 +198,7 @@ impl World {
             .collect();
         let provider = Provider {
             engine,
+            order,
             store,
             senders,
         };
@@ -173,6 +211,13 @@ impl World {
         for sender in senders {
             sender.stop().await;
         }
+    }
+
+    /// Whether a provider's node orders from now on, or is cut off. Each time it orders under a new term.
+    pub(crate) fn orders(&self, name: &str, orders: bool) {
+        static TERMS: AtomicU64 = AtomicU64::new(1);
+        let term = orders.then(|| TERMS.fetch_add(1, Ordering::SeqCst) + 1);
+        self.providers.lock().unwrap()[name].order.0.send_replace(term);
     }
 
     pub(crate) fn engine(&self, name: &str) -> Engine {
