@@ -68,6 +68,9 @@ impl ClusterSettings {
             election_timeout_max: ms(self.election.saturating_mul(2)),
             install_snapshot_timeout: ms(Duration::from_mins(10)),
             enable_pre_vote: Some(true),
+            // A leader whose power failed may lack entries that the others already have: going on in the same term, it
+            // would give their places to others.
+            enable_leader_restore: Some(false),
             // A snapshot is the store itself and costs nothing to make.
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(2000),
             max_in_snapshot_log_to_keep: 5000,

@@ -158,8 +158,24 @@ impl World {
             all.push(records);
         }
         for (at, records) in all.iter().enumerate() {
-            assert_eq!(records.len(), all[0].len(), "node {at}: {:?}", self.views());
-            assert!(*records == all[0], "node {at} has other records");
+            let differ: Vec<_> = records
+                .iter()
+                .filter(|(key, value)| all[0].get(*key) != Some(*value))
+                .chain(all[0].iter().filter(|(key, _)| !records.contains_key(*key)))
+                .map(|((space, key), value)| {
+                    (
+                        Space::from_code(*space),
+                        key,
+                        value,
+                        all[0].get(&(*space, key.clone())),
+                    )
+                })
+                .collect();
+            assert!(
+                differ.is_empty(),
+                "node {at} and the first differ in {differ:?}: {:?}",
+                self.views()
+            );
         }
         all.remove(0)
     }
