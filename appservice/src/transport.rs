@@ -345,7 +345,10 @@ impl HomeserverTransport {
                     .send_to_device(user, device.as_deref(), event_type, txn_id, content)
                     .await?;
             }
-            OutboxBody::Notify | OutboxBody::Submit { .. } | OutboxBody::Consent { .. } => {
+            OutboxBody::Notify
+            | OutboxBody::Submit { .. }
+            | OutboxBody::Consent { .. }
+            | OutboxBody::Event { .. } => {
                 return Err(Failure::NotOurs);
             }
         }

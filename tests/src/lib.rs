@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod client;
+pub mod link;
 pub mod matrix;
 pub mod process;
 pub mod provider;

@@ -144,6 +144,50 @@ impl User {
         self.call(Method::GET, &path, None).await
     }
 
+    /// Joins a room through a server.
+    pub async fn join_via(&self, room: &str, server: &str) -> Result<()> {
+        let (room, server) = (segment(room), segment(server));
+        let path = format!("/_matrix/client/v3/join/{room}?server_name={server}&via={server}");
+        self.call(Method::POST, &path, Some(json!({}))).await.map(drop)
+    }
+
+    /// Sets a state event; answers with its id.
+    pub async fn set_state(
+        &self,
+        room: &str,
+        event_type: &str,
+        state_key: &str,
+        content: Value,
+    ) -> Result<String> {
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/state/{}/{}",
+            segment(room),
+            segment(event_type),
+            segment(state_key)
+        );
+        let answer = self.call(Method::PUT, &path, Some(content)).await?;
+        answer
+            .get("event_id")
+            .and_then(Value::as_str)
+            .map(ToOwned::to_owned)
+            .context("an event id")
+    }
+
+    /// The room's state: type and state key to event id.
+    pub async fn room_state(
+        &self,
+        room: &str,
+    ) -> Result<std::collections::BTreeMap<(String, String), String>> {
+        let path = format!("/_matrix/client/v3/rooms/{}/state", segment(room));
+        let answer = self.call(Method::GET, &path, None).await?;
+        let text = |e: &Value, name: &str| e.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let entries = answer.as_array().context("a room's state")?;
+        Ok(entries
+            .iter()
+            .map(|e| ((text(e, "type"), text(e, "state_key")), text(e, "event_id")))
+            .collect())
+    }
+
     /// The newest events of a room, oldest first.
     pub async fn messages(&self, room: &str, limit: u32) -> Result<Vec<Value>> {
         let path = format!(

@@ -178,6 +178,51 @@ impl Provider {
         self.start_until(None, "healthz").await
     }
 
+    /// Makes a provider without a homeserver whose node is a Matrix server named `localhost:PORT`, which listens at
+    /// `federation`.
+    pub async fn init_node(
+        dir: &Path,
+        domain: &str,
+        addresses: Addresses,
+        dev_ca: &Path,
+        node_name: &str,
+        federation: SocketAddr,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(dir).context("making the provider's folder")?;
+        let provider = Self {
+            domain: domain.to_owned(),
+            dir: dir.to_owned(),
+            addresses,
+            process: None,
+        };
+        let mut command = provider.command()?;
+        command
+            .args(["init", "--yes", "--domain", domain, "--node-name", node_name])
+            .args(["--federation-listen", &federation.to_string()])
+            .arg("--dev-ca")
+            .arg(dev_ca);
+        for (option, address) in [
+            ("--mimi-listen", addresses.mimi),
+            ("--client-listen", addresses.client),
+            ("--admin-listen", addresses.admin),
+        ] {
+            command.args([option, &address.to_string()]);
+        }
+        run(&mut command).await?;
+        Ok(provider)
+    }
+
+    /// Runs `causeway graph ...`; answers with what it printed.
+    pub async fn graph(&self, args: &[&str]) -> Result<String> {
+        run(self.command()?.arg("graph").args(args)).await
+    }
+
+    /// The same, as JSON.
+    pub async fn graph_json(&self, args: &[&str]) -> Result<Value> {
+        let text = run(self.command()?.arg("graph").args(args).arg("--json")).await?;
+        serde_json::from_str(&text).context("reading what causeway graph printed")
+    }
+
     /// A command of this provider's binary, with its configuration.
     pub fn command(&self) -> Result<Command> {
         let mut command = Command::new(binary()?);

@@ -123,6 +123,48 @@ impl Synapse {
         std::fs::write(&file, text).context(doing)
     }
 
+    /// Has it federate: TLS at `listen` with this certificate, whose authority is the only one it trusts. To be called
+    /// before it is started.
+    pub fn federate(
+        &self,
+        listen: SocketAddr,
+        certificate: &Path,
+        key: &Path,
+        ca: &Path,
+        room_version: &str,
+    ) -> Result<()> {
+        let path = self.dir.join("homeserver.yaml");
+        let text = std::fs::read_to_string(&path).context("reading the homeserver's configuration")?;
+        let mut config: Value =
+            serde_json::from_str(&text).context("reading the homeserver's configuration")?;
+        let listener = json!({
+            "port": listen.port(), "bind_addresses": ["127.0.0.1"], "type": "http", "tls": true,
+            "resources": [{"names": ["federation"]}],
+        });
+        let listeners = config.get_mut("listeners").and_then(Value::as_array_mut);
+        listeners.context("the homeserver's listeners")?.push(listener);
+        let more = json!({
+            "tls_certificate_path": certificate, "tls_private_key_path": key,
+            "federation_custom_ca_list": [ca], "federation_ip_range_blacklist": [],
+            "default_room_version": room_version,
+            // After an outage it shall look again at once; the defaults are minutes to days.
+            "federation": {
+                "client_timeout": "15s", "max_short_retries": 0, "max_long_retries": 1, "max_short_retry_delay": 100,
+                "max_long_retry_delay": 500, "destination_min_retry_interval": 500,
+                "destination_retry_multiplier": 1, "destination_max_retry_interval": "1s",
+            },
+            "rc_federation": {
+                "window_size": 1000, "sleep_limit": 100_000, "sleep_delay": 1, "reject_limit": 100_000, "concurrent": 100,
+            },
+            "federation_rr_transactions_per_room_per_second": 1000,
+        });
+        if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
+            config.extend(more);
+        }
+        let text = serde_json::to_string_pretty(&config).context("writing the homeserver's configuration")?;
+        std::fs::write(&path, text).context("writing the homeserver's configuration")
+    }
+
     /// Starts it and waits until it answers.
     pub async fn start(&mut self) -> Result<()> {
         let python = python().context("looking for the homeserver's environment (.venv)")?;

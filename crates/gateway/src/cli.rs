@@ -70,12 +70,18 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // Its exit status says what it found, and it needs no configuration.
-    if let Command::Graph(args) = cli.command {
-        return graph::run(args);
+    match Cli::parse() {
+        // Its exit status says what it found, and it needs no configuration.
+        Cli {
+            command: Command::Graph(args),
+            ..
+        } if args.works_on_files() => graph::run(args),
+        cli => exit(run(cli)),
     }
-    match run(cli) {
+}
+
+fn exit(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{}", failure.report());
@@ -119,10 +125,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Peers(args) => peers::run(args, config),
         Command::Store(args) => store::run(args, &config()?),
         Command::Content(args) => content::run(args),
-        Command::Graph(args) => {
-            graph::run(args);
-            Ok(())
-        }
+        Command::Graph(args) => graph::run_online(args, &config()?),
         Command::Client(args) => client(*args),
         Command::Schema(args) => schema::run(args),
     }

@@ -14,6 +14,7 @@ mod client_api;
 mod cluster;
 mod domain;
 pub mod example;
+mod federation;
 mod homeserver;
 mod keys;
 mod limits;
@@ -32,6 +33,7 @@ pub use appservice::AppserviceConfig;
 pub use client_api::ClientApiConfig;
 pub use cluster::ClusterConfig;
 pub use domain::PeerDomain;
+pub use federation::FederationConfig;
 pub use homeserver::HomeserverConfig;
 pub use keys::KeysConfig;
 pub use limits::LimitsConfig;
@@ -74,6 +76,8 @@ pub struct Config {
     pub users: UsersConfig,
     /// This node as one of several of the provider. Without this section it is the only one.
     pub cluster: Option<ClusterConfig>,
+    /// The face towards Matrix servers. Without this section this node's graphs are its own alone.
+    pub federation: Option<FederationConfig>,
     /// Health, metrics and administration. Keep it off the public network.
     #[serde(default)]
     pub admin: AdminConfig,
@@ -95,6 +99,14 @@ impl Config {
     /// A path of the configuration as the process has to open it.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.base.join(path)
+    }
+
+    /// The node name without its port: what a certificate for Matrix servers has to name.
+    pub fn node_host(&self) -> &str {
+        let name = self.provider.node_name.as_str();
+        name.rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(name, |(host, _)| host)
     }
 }
 

@@ -4,5 +4,6 @@
 pub mod admin;
 pub mod claims;
 pub mod client;
+pub mod matrix;
 pub mod mimi;
 mod outcome;

@@ -129,6 +129,9 @@ fn looks(config: &Config) -> Look {
     );
     let client = [&config.client_api.certificate, &config.client_api.key];
     files.extend(client.into_iter().flatten().map(|p| config.path(p)));
+    if let Some(section) = &config.federation {
+        files.extend([&section.certificate, &section.key].map(|p| config.path(p)));
+    }
     files.extend(Ring::ALL.map(|ring| ring.path(config)));
     files
         .into_iter()
@@ -161,6 +164,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     if client_tls(&old) == client_tls(new) {
         old.client_api.certificate.clone_from(&new.client_api.certificate);
         old.client_api.key.clone_from(&new.client_api.key);
+    }
+    if let (Some(section), Some(changed)) = (&mut old.federation, &new.federation) {
+        section.certificate.clone_from(&changed.certificate);
+        section.key.clone_from(&changed.key);
     }
     let (keys, changed) = (&mut old.keys, &new.keys);
     keys.hub.clone_from(&changed.hub);

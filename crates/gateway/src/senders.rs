@@ -219,27 +219,30 @@ impl Transport for MimiTransport {
     }
 }
 
+/// The ways out.
+pub struct Transports {
+    /// To other providers.
+    pub peers: Arc<dyn Transport>,
+    /// To the homeserver, where there is one.
+    pub homeserver: Option<Arc<dyn Transport>>,
+    /// To Matrix servers, where this node federates.
+    pub servers: Option<Arc<dyn Transport>>,
+}
+
 /// Starts a sender when a destination gets its first entry, until stopped; then stops them all.
 pub struct Senders {
     engine: Engine,
-    peers: Arc<dyn Transport>,
-    homeserver: Option<Arc<dyn Transport>>,
+    transports: Transports,
     settings: SenderSettings,
     running: HashMap<Destination, Sender>,
 }
 
 impl Senders {
-    /// With the way to peers, and the one to the homeserver where there is one.
-    pub fn new(
-        engine: Engine,
-        peers: Arc<dyn Transport>,
-        homeserver: Option<Arc<dyn Transport>>,
-        settings: SenderSettings,
-    ) -> Self {
+    /// With these ways out.
+    pub fn new(engine: Engine, transports: Transports, settings: SenderSettings) -> Self {
         Self {
             engine,
-            peers,
-            homeserver,
+            transports,
             settings,
             running: HashMap::new(),
         }
@@ -288,14 +291,13 @@ impl Senders {
             return;
         }
         let transport = match &destination {
-            Destination::Provider(_) => self.peers.clone(),
-            Destination::Homeserver => {
-                let Some(homeserver) = &self.homeserver else {
-                    tracing::warn!("entries wait for a homeserver, but none is configured");
-                    return;
-                };
-                homeserver.clone()
-            }
+            Destination::Provider(_) => Some(&self.transports.peers),
+            Destination::Homeserver => self.transports.homeserver.as_ref(),
+            Destination::Server(_) => self.transports.servers.as_ref(),
+        };
+        let Some(transport) = transport.cloned() else {
+            tracing::warn!(%destination, "entries wait, but the configuration has no way there");
+            return;
         };
         tracing::info!(%destination, "sender started");
         let sender = self.engine.sender(destination.clone(), transport, self.settings);

@@ -5,13 +5,14 @@ use crate::cluster::Nodes;
 use crate::config::{Config, Secret};
 use crate::faces::admin::AdminFace;
 use crate::faces::client::ClientFace;
+use crate::faces::matrix as matrix_face;
 use crate::faces::mimi::MimiFace;
 use crate::failure::{Code, Failure};
 use crate::keys;
 use crate::matrix;
 use crate::mimi_client::MimiClient;
 use crate::reload::Reloader;
-use crate::senders::{MimiTransport, Senders};
+use crate::senders::{MimiTransport, Senders, Transports};
 use crate::tls::Live;
 use crate::web::{
     Listener, PeerAllowance, PeerLimits, Stop, StopHandle, TlsSource, observe, refused, stop_pair,
@@ -21,6 +22,8 @@ use appservice::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use ohttp::Gateway;
+use replication::EventTransport;
+use replication::healing::HEADS_EVERY;
 use room_engine::outbox::{SenderSettings, Transport};
 use room_engine::{Engine, EngineConfig, EngineError, HomeserverInfo, Keys, Limits, SystemClock};
 use std::net::SocketAddr;
@@ -40,6 +43,8 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// The homeserver, where there is one.
     pub appservice: Option<SocketAddr>,
+    /// Matrix servers, where this node federates.
+    pub matrix: Option<SocketAddr>,
 }
 
 /// A running service.
@@ -195,8 +200,13 @@ impl Service {
                 b.watch,
             )
         });
+        let federation = match &config.federation {
+            None => None,
+            Some(section) => Some(matrix_face::federation(config, section, &engine, store.clone())?),
+        };
         let admin = AdminFace::new(
             engine.clone(),
+            federation.clone(),
             store,
             token,
             metrics,
@@ -243,7 +253,22 @@ impl Service {
             let router = nodes.face(config, "appservice", router);
             listeners.push(Listener::bind("appservice", beside.listen, None, router, limits).await?);
         }
-        let addresses = addresses(&listeners)?;
+        let mut addresses = addresses(&listeners, beside.is_some())?;
+        if let (Some(section), Some(federation), Some(first)) =
+            (&config.federation, &federation, live.now().matrix.clone())
+        {
+            let for_servers = live.clone();
+            let tls: TlsSource = Arc::new(move || {
+                let now = for_servers.now();
+                now.matrix.clone().unwrap_or_else(|| first.clone())
+            });
+            let routes = matrix_face::router(config, federation.clone());
+            let routes = nodes.face(config, matrix_face::FACE, routes);
+            let listener =
+                Listener::bind(matrix_face::FACE, section.listen, Some(tls), routes, limits).await?;
+            addresses.matrix = listener.address().ok();
+            listeners.push(listener);
+        }
         listeners.extend(nodes.listener(config, &engine, &live).await?);
 
         let listening = listeners
@@ -257,9 +282,26 @@ impl Service {
             let version = config.appservice.as_ref().and_then(|a| a.room_version.clone());
             Arc::new(transport.with_room_version(version))
         });
-        let senders = Senders::new(engine.clone(), peers, to_homeserver, SenderSettings::default());
+        let to_servers = federation
+            .clone()
+            .map(|f| -> Arc<dyn Transport> { Arc::new(EventTransport::new(f)) });
+        let transports = Transports {
+            peers,
+            homeserver: to_homeserver,
+            servers: to_servers,
+        };
+        let senders = Senders::new(engine.clone(), transports, SenderSettings::default());
         let mut background = vec![tokio::spawn(senders.run(stop.clone()))];
         background.extend(nodes.background(&stop));
+        if let Some(federation) = federation {
+            let mut stop = stop.clone();
+            background.push(tokio::spawn(async move {
+                tokio::select! {
+                    () = federation.keep_healing(HEADS_EVERY) => {}
+                    () = stop.wait() => {}
+                }
+            }));
+        }
         if let Some(watch) = watch {
             background.push(tokio::spawn(watching(watch, stop.clone())));
         }
@@ -316,7 +358,7 @@ fn ohttp_gateway() -> Result<Gateway, Failure> {
     Gateway::derive(*key_id, seed).map_err(|e| failure(format!("the OHTTP gateway has no key: {e}")))
 }
 
-fn addresses(listeners: &[Listener]) -> Result<Addresses, Failure> {
+fn addresses(listeners: &[Listener], beside: bool) -> Result<Addresses, Failure> {
     let address = |at: usize| -> Result<Option<SocketAddr>, Failure> {
         listeners.get(at).map(Listener::address).transpose().map_err(|e| {
             Failure::new(Code::Listen, "a listening socket is gone", "start again").with_source(e)
@@ -327,7 +369,8 @@ fn addresses(listeners: &[Listener]) -> Result<Addresses, Failure> {
         mimi: address(0)?.unwrap_or(unset),
         client_api: address(1)?.unwrap_or(unset),
         admin: address(2)?.unwrap_or(unset),
-        appservice: address(3)?,
+        appservice: if beside { address(3)? } else { None },
+        matrix: None,
     })
 }
 

@@ -292,6 +292,7 @@ pub(crate) enum HomeserverCommand {
 #[derive(Debug)]
 pub(crate) enum Command {
     Room(RoomCommand),
+    Graph(crate::graphs::GraphCommand),
     User(UserCommand),
     Homeserver(HomeserverCommand),
 }
@@ -314,6 +315,7 @@ pub(crate) enum Reply {
     Stock(KeyPackageStock),
     Consents(ConsentBook),
     Settings(Box<UserSettings>),
+    Graph(Box<crate::graphs::GraphReply>),
 }
 
 /// Where the KeyPackages for a room's new participant come from.

@@ -92,6 +92,14 @@ impl Decision {
         }
     }
 
+    /// The octets of events that are written.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Bytes> {
+        self.writes.iter().filter_map(|write| match write {
+            Write::Put(Space::Event, _, octets) => Some(octets),
+            _ => None,
+        })
+    }
+
     /// Whether there is nothing to write.
     pub(crate) fn is_read(&self) -> bool {
         self.writes.is_empty()

@@ -1,7 +1,7 @@
 //! The engine: the way in for every face.
 
 use mimi_wire::uri::{Domain, MimiUri};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use store::{Space, Store, StoreError};
@@ -24,6 +24,7 @@ use crate::worker::{Workers, finish};
 mod assets;
 mod bot;
 mod feed;
+mod graph;
 mod housekeeping;
 mod inbox;
 mod people;
@@ -125,6 +126,8 @@ pub(crate) struct Env {
     pub(crate) aside: Aside,
     feeds: Mutex<HashMap<UriKey, watch::Sender<u64>>>,
     wake: Mutex<HashMap<Destination, Arc<Notify>>>,
+    /// Destinations that have spoken since their sender last looked.
+    revived: Mutex<HashSet<Destination>>,
     new_destinations: broadcast::Sender<Destination>,
     inbox: Notify,
     notices: broadcast::Sender<UserNotice>,
@@ -214,6 +217,29 @@ impl Env {
             .clone()
     }
 
+    /// A destination that may have been away is there: its sender forgets its pauses.
+    pub(crate) fn revive(&self, destination: &Destination) {
+        let wake = self
+            .wake
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(destination)
+            .cloned();
+        if let Some(wake) = wake {
+            let mut revived = self.revived.lock().unwrap_or_else(PoisonError::into_inner);
+            revived.insert(destination.clone());
+            wake.notify_one();
+        }
+    }
+
+    /// Whether the destination has spoken since this was last asked.
+    pub(crate) fn was_revived(&self, destination: &Destination) -> bool {
+        self.revived
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(destination)
+    }
+
     fn watch_feed(&self, room: &MimiUri) -> watch::Receiver<u64> {
         self.feeds
             .lock()
@@ -289,6 +315,7 @@ impl Engine {
             aside: Aside::default(),
             feeds: Mutex::default(),
             wake: Mutex::default(),
+            revived: Mutex::default(),
             new_destinations: broadcast::channel(1024).0,
             inbox: Notify::new(),
             notices: broadcast::channel(1024).0,

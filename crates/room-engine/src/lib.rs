@@ -12,6 +12,7 @@ mod consent;
 mod decision;
 mod engine;
 pub mod ghost;
+pub mod graphs;
 mod homeserver;
 mod migrate;
 pub mod outbox;
@@ -46,6 +47,6 @@ pub use sequencer::{LocalSequencer, Sequencer};
 pub use user::ConsentAnswer;
 pub use views::{
     AbuseReportView, AccountView, AssetView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage,
-    KeyPackageStock, Notice, PortalMember, PortalWanted, QueueView, ReportedMessageView, RoomCard, RoomLag,
-    RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
+    GraphView, KeyPackageStock, Notice, PortalMember, PortalWanted, QueueView, ReportedMessageView, RoomCard,
+    RoomLag, RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
 };

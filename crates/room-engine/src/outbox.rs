@@ -23,6 +23,8 @@ pub enum Destination {
     Provider(Domain),
     /// The homeserver beside this provider.
     Homeserver,
+    /// A Matrix server that takes part in a graph, by its server name.
+    Server(String),
 }
 
 impl Destination {
@@ -32,6 +34,8 @@ impl Destination {
     pub(crate) fn width(&self) -> usize {
         match self {
             Self::Provider(_) | Self::Homeserver => 8,
+            // One transaction at a time, says the server-server API.
+            Self::Server(_) => 1,
         }
     }
 
@@ -46,6 +50,7 @@ impl std::fmt::Display for Destination {
         match self {
             Self::Provider(domain) => write!(f, "provider {}", domain.as_str()),
             Self::Homeserver => f.write_str("homeserver"),
+            Self::Server(name) => write!(f, "server {name}"),
         }
     }
 }
@@ -108,6 +113,13 @@ pub enum OutboxBody {
         request: bool,
         /// Whether it is a request (and not a cancellation, whose fate nobody asks about).
         ask: bool,
+    },
+    /// Send an event of a graph, as it is stored.
+    Event {
+        /// The graph's room id.
+        graph: String,
+        /// The event.
+        event: event_graph::EventId,
     },
     /// Make the portal of the room, with a directory alias derived from the room so that a repeat finds it; the
     /// outcome comes back as [`Engine::portal_created`](crate::Engine::portal_created).
@@ -250,6 +262,26 @@ pub enum Delivery {
 pub trait Transport: Send + Sync + 'static {
     /// One attempt. Must be idempotent towards the destination.
     async fn deliver(&self, entry: &OutboxEntry) -> Delivery;
+
+    /// Most entries of one room that go in one request.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// One attempt with several entries of one room, in order. What is not named in the answer is as the last one
+    /// named.
+    async fn deliver_all(&self, entries: &[OutboxEntry]) -> Vec<Delivery> {
+        let mut done = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let delivery = self.deliver(entry).await;
+            let stop = matches!(delivery, Delivery::Retry { .. });
+            done.push(delivery);
+            if stop {
+                break;
+            }
+        }
+        done
+    }
 }
 
 impl OutboxBody {
@@ -259,6 +291,7 @@ impl OutboxBody {
             Self::Notify => "notify",
             Self::Submit { .. } => "submit",
             Self::Consent { .. } => "consent",
+            Self::Event { .. } => "event",
             Self::PortalCreate { .. } => "portal_create",
             Self::PortalInvite { .. } => "portal_invite",
             Self::PortalRemove { .. } => "portal_remove",

@@ -13,6 +13,8 @@ pub(crate) enum Owner {
     Room(MimiUri),
     /// A user of this provider, by its URI: devices, sessions, key packages.
     User(MimiUri),
+    /// A graph that another server made, by its room id.
+    Graph(String),
     /// What arrives from the homeserver, before it is handed to rooms and users.
     Homeserver,
     /// A destination's queue: what of the outbox it has.
@@ -25,6 +27,7 @@ impl Owner {
         let name = match self {
             Self::Room(uri) => format!("room:{}", hex::encode(UriKey::of(uri).0)),
             Self::User(uri) => format!("user:{}", hex::encode(UriKey::of(uri).0)),
+            Self::Graph(room_id) => format!("graph:{}", hex::encode(UriKey::of_text(room_id).0)),
             Self::Homeserver => "homeserver".to_owned(),
             Self::Destination(destination) => format!("dest:{}", hex::encode(destination.key())),
         };

@@ -37,7 +37,7 @@ pub(crate) struct RoomRecord {
 }
 
 /// The room's event graph, as it was founded.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GraphRecord {
     pub(crate) room_id: String,
     pub(crate) room_version: String,
@@ -45,6 +45,16 @@ pub(crate) struct GraphRecord {
     pub(crate) create: String,
     pub(crate) power_levels: String,
     pub(crate) member: String,
+    /// Other servers with a user in the graph.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) servers: BTreeSet<String>,
+    /// Whether this node's user is in it.
+    #[serde(default = "yes")]
+    pub(crate) joined: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How far a room has come (space `RoomHead`, key: [`UriKey`]): written with each batch of the room.

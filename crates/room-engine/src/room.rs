@@ -7,9 +7,10 @@ use mimi_wire::uri::MimiUri;
 use std::collections::BTreeMap;
 use store::{Scan, Space, StoreError};
 
-use crate::command::{RequestContext, RoomCommand};
+use crate::command::{Reply, RequestContext, RoomCommand};
 use crate::decision::Decision;
 use crate::engine::Env;
+use crate::graphs::{GraphCommand, LoadedGraph, Work};
 use crate::owner::UriKey;
 use crate::records::{ParticipantRecord, RoomHead, RoomRecord, SnapshotPlace, parse, read};
 use crate::refusal::Refusal;
@@ -43,6 +44,8 @@ pub(crate) struct RoomState {
     group: Option<delivery_service::Group>,
     /// At a follower: since when the hub's messages are turned away because one before them is missing.
     ahead_since: Option<u64>,
+    /// The graph's index, once another server had to do with it.
+    graph: Option<Box<LoadedGraph>>,
 }
 
 /// A room's records, as the store has them.
@@ -100,10 +103,68 @@ impl RoomState {
             records,
             group,
             ahead_since: None,
+            graph: None,
         })
     }
 
     pub(crate) async fn decide(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        command: &RoomCommand,
+    ) -> Result<Decision, Refusal> {
+        let decision = self.decide_room(env, ctx, command).await?;
+        if let Some(graph) = &mut self.graph {
+            for octets in decision.events() {
+                let pdu =
+                    event_graph::Pdu::parse_trusted(octets, graph.version()).map_err(Refusal::internal)?;
+                graph.follow(&pdu);
+            }
+        }
+        Ok(decision)
+    }
+
+    /// What another server, or the part that speaks to other servers, asks of the room's graph.
+    pub(crate) async fn graph(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        command: &GraphCommand,
+    ) -> Result<Decision, Refusal> {
+        let id = self.id();
+        let known = self.known()?;
+        let (mut room, mut head) = (known.room.clone(), known.head.clone());
+        let before = room.graph.clone();
+        if self.graph.is_none() {
+            self.graph = Some(Box::new(LoadedGraph::load(env, id, &room.graph).await?));
+        }
+        let graph = self.graph.as_mut().ok_or_else(|| Refusal::internal("no graph"))?;
+        let mut decision = Decision::reply(Reply::Done);
+        let mut work = Work {
+            env,
+            ctx,
+            record: &mut room.graph,
+            head: &mut head.graph,
+            outbox_next: &mut head.outbox_next,
+            outbox_room: self.uri.as_str(),
+            decision: &mut decision,
+        };
+        let reply = graph.handle(&mut work, command).await?;
+        decision.reply = Reply::Graph(Box::new(reply));
+        if !decision.is_read() {
+            decision.put(Space::RoomHead, id.0.to_vec(), &head)?;
+            if room.graph != before {
+                decision.put(Space::Room, id.0.to_vec(), &room)?;
+            }
+            if let Some(records) = &mut self.records {
+                records.room = room;
+                records.head = head;
+            }
+        }
+        Ok(decision)
+    }
+
+    async fn decide_room(
         &mut self,
         env: &Env,
         ctx: &RequestContext,

@@ -412,3 +412,40 @@ pub struct AssetView {
     /// Octets of them together.
     pub size: u64,
 }
+
+/// A graph that other servers take part in or made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphView {
+    /// The room id.
+    pub room_id: String,
+    /// Its version.
+    pub room_version: String,
+    /// The MIMI room that it is the graph of.
+    pub room: Option<MimiUri>,
+    /// Whether this node's user is in it.
+    pub joined: bool,
+    /// Other servers in it.
+    pub servers: Vec<String>,
+    /// Forward extremities.
+    pub heads: Vec<String>,
+    /// Events, outliers included.
+    pub events: u64,
+}
+
+impl GraphView {
+    pub(crate) fn of(
+        record: &crate::records::GraphRecord,
+        head: &crate::records::GraphHead,
+        room: Option<MimiUri>,
+    ) -> Self {
+        Self {
+            room_id: record.room_id.clone(),
+            room_version: record.room_version.clone(),
+            room,
+            joined: record.joined,
+            servers: record.servers.iter().cloned().collect(),
+            heads: head.heads.clone(),
+            events: head.events,
+        }
+    }
+}

@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 use crate::command::{Command, Reply, RequestContext};
 use crate::decision::Decision;
 use crate::engine::Env;
+use crate::graphs::ForeignState;
 use crate::homeserver::HomeserverState;
 use crate::owner::Owner;
 use crate::refusal::Refusal;
@@ -119,6 +120,7 @@ struct Memory {
 
 enum State {
     Room(Box<RoomState>),
+    Graph(Box<ForeignState>),
     User(Box<UserState>),
     Homeserver(HomeserverState),
 }
@@ -127,6 +129,9 @@ impl State {
     async fn load(env: &Env, owner: &Owner) -> Result<Self, Refusal> {
         match owner {
             Owner::Room(uri) => RoomState::load(env, uri).await.map(|s| Self::Room(Box::new(s))),
+            Owner::Graph(room_id) => ForeignState::load(env, room_id)
+                .await
+                .map(|s| Self::Graph(Box::new(s))),
             Owner::User(uri) => UserState::load(env, uri).await.map(|s| Self::User(Box::new(s))),
             Owner::Homeserver => HomeserverState::load(env).await.map(Self::Homeserver),
             Owner::Destination(_) => Err(Refusal::internal("a destination takes no commands")),
@@ -141,6 +146,8 @@ impl State {
     ) -> Result<Decision, Refusal> {
         match (self, command) {
             (Self::Room(state), Command::Room(command)) => state.decide(env, ctx, command).await,
+            (Self::Room(state), Command::Graph(command)) => state.graph(env, ctx, command).await,
+            (Self::Graph(state), Command::Graph(command)) => state.decide(env, ctx, command).await,
             (Self::User(state), Command::User(command)) => state.decide(env, ctx, command).await,
             (Self::Homeserver(state), Command::Homeserver(command)) => state.decide(env, ctx, command).await,
             _ => Err(Refusal::internal("a command for another kind of owner")),
@@ -151,6 +158,7 @@ impl State {
     fn is_vacant(&self) -> bool {
         match self {
             Self::Room(state) => state.is_vacant(),
+            Self::Graph(state) => state.is_vacant(),
             Self::User(state) => state.is_vacant(),
             Self::Homeserver(_) => false,
         }

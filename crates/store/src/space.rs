@@ -123,6 +123,12 @@ spaces! {
     HsSetAside = 46, "hs_set_aside";
     /// Signing keys of other Matrix servers, by server name.
     ServerKeys = 50, "server_keys";
+    /// Rooms of other Matrix servers that this node takes part in.
+    GraphRoom = 51, "graph_room";
+    /// Events that wait for others before they can enter their graph.
+    HeldEvent = 52, "held_event";
+    /// Invitations of the node user by other Matrix servers.
+    GraphInvite = 53, "graph_invite";
     /// The node's part of the provider's replicated log: index and part to entry. Local to the node.
     RaftLog = 60, "raft_log";
     /// The node's vote, how far its log goes, and what of it is applied. Local to the node.

@@ -14,6 +14,7 @@ mod clients;
 mod content;
 mod fault_proxy;
 mod faults;
+mod federation;
 mod graph;
 mod kill;
 mod nodes;

@@ -89,4 +89,20 @@ impl Graph {
         }
         out
     }
+
+    /// The accepted event nearest to a time (`GET /timestamp_to_event`): the first at or after it, or the last at or
+    /// before it.
+    pub fn nearest(&self, ts: i64, forwards: bool) -> Option<EventId> {
+        let shown = (0..self.index.len())
+            .map(|n| Ix(n as u32))
+            .filter(|ix| self.index.record(*ix).status == super::index::Status::Accepted)
+            .filter(|ix| self.index.record(*ix).place() != Place::Outlier)
+            .map(|ix| (self.index.record(ix).ts, self.index.depth(ix), ix));
+        let nearest = if forwards {
+            shown.filter(|(at, ..)| *at >= ts).min()
+        } else {
+            shown.filter(|(at, ..)| *at <= ts).max()
+        };
+        nearest.map(|(.., ix)| self.index.record(ix).id)
+    }
 }

@@ -4,8 +4,9 @@
 use super::open_store;
 use crate::config::Config;
 use crate::faces::admin::api::{
-    Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Reloaded,
-    Report, Room, SetAsideEvent,
+    Account, AccountAdded, AddAccount, AddNode, AdminError, Graph, GraphEvent, GraphJoined, GraphState,
+    HomeserverStatus, InviteToGraph, JoinGraph, Nodes, PREFIX, Reloaded, Report, Room, SendToGraph,
+    SetAsideEvent,
 };
 use crate::failure::{Code, Failure};
 use crate::service::{admin_token, open_engine};
@@ -77,7 +78,8 @@ impl Link {
         })?;
         let http = reqwest::Client::builder()
             .no_proxy()
-            .timeout(Duration::from_secs(30))
+            // Joining a large room takes its time.
+            .timeout(Duration::from_mins(5))
             .build();
         let http =
             http.map_err(|e| Failure::new(Code::Internal, "no HTTP client", "report this").with_source(e))?;
@@ -283,6 +285,76 @@ impl Link {
     /// Whether the service runs, and so works off what is asked of it.
     pub(super) fn is_running(&self) -> bool {
         matches!(self, Self::Running { .. })
+    }
+
+    /// A graph's room id; of a MIMI room, that of its graph.
+    pub(super) async fn graph_id(&self, room: &str) -> Result<String, Failure> {
+        match MimiUri::parse(room) {
+            Ok(uri) => Ok(self.room(&uri).await?.graph),
+            Err(_) => Ok(room.to_owned()),
+        }
+    }
+
+    pub(super) async fn graphs(&self) -> Result<Vec<Graph>, Failure> {
+        self.serving()?;
+        self.json(Method::GET, "/graphs", None::<&()>).await
+    }
+
+    pub(super) async fn graph_state(&self, graph: &str) -> Result<GraphState, Failure> {
+        self.serving()?;
+        self.json(Method::GET, &format!("/graphs/{}", segment(graph)), None::<&()>)
+            .await
+    }
+
+    pub(super) async fn graph_events(&self, graph: &str) -> Result<String, Failure> {
+        self.serving()?;
+        let path = format!("/graphs/{}/events", segment(graph));
+        let body = self.call(Method::GET, &path, None::<&()>).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    pub(super) async fn join_graph(&self, graph: &str, wanted: &JoinGraph) -> Result<GraphJoined, Failure> {
+        self.serving()?;
+        let path = format!("/graphs/{}/join", segment(graph));
+        self.json(Method::POST, &path, Some(wanted)).await
+    }
+
+    pub(super) async fn leave_graph(&self, graph: &str) -> Result<GraphEvent, Failure> {
+        self.serving()?;
+        let path = format!("/graphs/{}/leave", segment(graph));
+        self.json(Method::POST, &path, Some(&serde_json::json!({}))).await
+    }
+
+    pub(super) async fn invite_to_graph(
+        &self,
+        graph: &str,
+        wanted: &InviteToGraph,
+    ) -> Result<GraphEvent, Failure> {
+        self.serving()?;
+        let path = format!("/graphs/{}/invite", segment(graph));
+        self.json(Method::POST, &path, Some(wanted)).await
+    }
+
+    pub(super) async fn send_to_graph(
+        &self,
+        graph: &str,
+        wanted: &SendToGraph,
+    ) -> Result<GraphEvent, Failure> {
+        self.serving()?;
+        let path = format!("/graphs/{}/send", segment(graph));
+        self.json(Method::POST, &path, Some(wanted)).await
+    }
+
+    /// What needs other servers needs the running service.
+    fn serving(&self) -> Result<(), Failure> {
+        match self {
+            Self::Running { .. } => Ok(()),
+            Self::Stopped(_) => Err(Failure::new(
+                Code::Admin,
+                "the service doesn't run",
+                "start it with `causeway serve`; rooms of other servers can be reached through it only",
+            )),
+        }
     }
 
     async fn json<T: DeserializeOwned>(

@@ -1,13 +1,19 @@
-//! `causeway graph`: look into event graphs, replay recorded rooms, measure resolution. Needs no configuration.
+//! `causeway graph`: look into event graphs, replay recorded rooms, measure resolution, which needs no configuration;
+//! and, for testers, take part in rooms of other Matrix servers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::config::Config;
 use crate::failure::{Code, Failure};
 use clap::{Args, Subcommand};
 use event_graph::RoomVersion;
 use event_graph::replay::{self, Document, LoadedRoom, Report, VerifyKeys};
 use serde_json::json;
+
+mod online;
+
+use online::OnlineCommand;
 
 /// Event graphs from files: check them, resolve them, show them, explain verdicts.
 #[derive(Debug, Args)]
@@ -76,6 +82,8 @@ enum GraphCommand {
         #[command(flatten)]
         plain: PlainArgs,
     },
+    #[command(flatten)]
+    Online(OnlineCommand),
 }
 
 /// What files of plain PDUs may lack.
@@ -92,7 +100,22 @@ struct PlainArgs {
 /// Something was not as recorded, or not there.
 const DIFFERENT: u8 = 1;
 
-/// Runs `causeway graph`. Exits with 1 on any difference and 2 on unreadable input.
+impl GraphArgs {
+    /// Whether the command needs neither configuration nor service.
+    pub(super) fn works_on_files(&self) -> bool {
+        !matches!(self.command, GraphCommand::Online(_))
+    }
+}
+
+/// Runs the commands that work on the running service.
+pub(super) fn run_online(args: GraphArgs, config: &Config) -> Result<(), Failure> {
+    match args.command {
+        GraphCommand::Online(command) => online::run(command, config),
+        _ => Ok(()),
+    }
+}
+
+/// Runs the commands that work on files. Exits with 1 on any difference and 2 on unreadable input.
 pub(super) fn run(args: GraphArgs) -> ExitCode {
     let result = match args.command {
         GraphCommand::Check { files, json, plain } => check(&files, json, &plain),
@@ -140,6 +163,8 @@ pub(super) fn run(args: GraphArgs) -> ExitCode {
             }
             0
         }),
+        // Runs on the service.
+        GraphCommand::Online(_) => Ok(0),
     };
     match result {
         Ok(code) => ExitCode::from(code),

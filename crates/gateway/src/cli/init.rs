@@ -1,9 +1,9 @@
 //! `causeway init`
 
 use crate::config::{
-    AdminConfig, AppserviceConfig, ClientApiConfig, Config, ConsentRequiredOf, HomeserverConfig, KeysConfig,
-    LimitsConfig, LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy, ProviderConfig, Secret,
-    StoreConfig, UsersConfig, example,
+    AdminConfig, AppserviceConfig, ClientApiConfig, Config, ConsentRequiredOf, FederationConfig,
+    HomeserverConfig, KeysConfig, LimitsConfig, LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy,
+    ProviderConfig, Secret, StoreConfig, UsersConfig, example,
 };
 use crate::failure::{Code, Failure};
 use crate::files;
@@ -70,6 +70,9 @@ pub(super) struct InitArgs {
     /// How the homeserver reaches that [default: http://ADDRESS].
     #[arg(long, value_name = "URL")]
     appservice_url: Option<String>,
+    /// Where to listen for Matrix servers. Without it this node doesn't federate.
+    #[arg(long, value_name = "ADDRESS")]
+    federation_listen: Option<SocketAddr>,
     /// The store's folder.
     #[arg(long, default_value = "data", value_name = "DIR")]
     store: PathBuf,
@@ -98,6 +101,8 @@ impl std::str::FromStr for Peer {
 const CERTIFICATE: &str = "tls/mimi.pem";
 const CERTIFICATE_KEY: &str = "tls/mimi.key";
 const CA: &str = "tls/ca.pem";
+const NODE_CERTIFICATE: &str = "tls/node.pem";
+const NODE_KEY: &str = "tls/node.key";
 const REGISTRATION: &str = "registration.yaml";
 
 pub(super) fn run(mut args: InitArgs, path: &Path) -> Result<(), Failure> {
@@ -211,6 +216,7 @@ fn config(args: &InitArgs, path: &Path) -> Result<Config, Failure> {
             ..UsersConfig::default()
         },
         cluster: None,
+        federation: federation(args),
         admin: AdminConfig {
             listen: args.admin_listen,
             ..AdminConfig::default()
@@ -223,6 +229,26 @@ fn config(args: &InitArgs, path: &Path) -> Result<Config, Failure> {
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new("."))
             .to_owned(),
+    })
+}
+
+/// The section federation. With a development authority the other servers are taken to be development's, too: of the
+/// same authority, on this machine or its network.
+fn federation(args: &InitArgs) -> Option<FederationConfig> {
+    let development = args.dev_ca.is_some();
+    args.federation_listen.map(|listen| FederationConfig {
+        listen,
+        certificate: NODE_CERTIFICATE.into(),
+        key: NODE_KEY.into(),
+        trusted_ca: vec![
+            if development {
+                CA
+            } else {
+                "/etc/ssl/certs/ca-certificates.crt"
+            }
+            .into(),
+        ],
+        allow_private_addresses: development,
     })
 }
 
@@ -255,6 +281,14 @@ fn certificates(args: &InitArgs, config: &Config) -> Result<(), Failure> {
         &config.path(&config.mimi.certificate),
         &config.path(&config.mimi.key),
     )?;
+    if let Some(federation) = &config.federation {
+        let names = [config.node_host().to_owned()];
+        ca.issue(
+            &names,
+            &config.path(&federation.certificate),
+            &config.path(&federation.key),
+        )?;
+    }
     files::write(&config.path(Path::new(CA)), &files::read(ca.certificate())?)
 }
 

@@ -1,9 +1,9 @@
 //! The annotated example, made from the doc comments of the sections.
 
 use super::{
-    AdminConfig, AppserviceConfig, ClientApiConfig, ClusterConfig, Config, HomeserverConfig, KeysConfig,
-    LimitsConfig, LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy, ProviderConfig, StoreConfig,
-    UsersConfig,
+    AdminConfig, AppserviceConfig, ClientApiConfig, ClusterConfig, Config, FederationConfig,
+    HomeserverConfig, KeysConfig, LimitsConfig, LogConfig, MimiConfig, PeerConfig, PeerDomain, PeerPolicy,
+    ProviderConfig, StoreConfig, UsersConfig,
 };
 use crate::failure::{Code, Failure};
 use mimi_wire::Domain;
@@ -87,6 +87,13 @@ pub fn sample() -> Result<Config, Failure> {
             nodes: Vec::new(),
             election_ms: 1000,
         }),
+        federation: Some(FederationConfig {
+            listen: ([0, 0, 0, 0], 8448).into(),
+            certificate: "tls/node.pem".into(),
+            key: "tls/node.key".into(),
+            trusted_ca: vec!["/etc/ssl/certs/ca-certificates.crt".into()],
+            allow_private_addresses: false,
+        }),
         admin: AdminConfig::default(),
         log: LogConfig::default(),
         limits: LimitsConfig::default(),
@@ -105,7 +112,10 @@ pub fn annotated() -> Result<String, Failure> {
     for line in plain.lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
             let top = name.split('.').next().unwrap_or(name);
-            optional_section = matches!(top, "peers" | "homeserver" | "appservice" | "cluster");
+            optional_section = matches!(
+                top,
+                "peers" | "homeserver" | "appservice" | "cluster" | "federation"
+            );
             section = schema
                 .pointer(&format!("/properties/{top}"))
                 .unwrap_or(&Json::Null);

@@ -85,6 +85,13 @@ impl Config {
                 "write for example cw1",
             ));
         }
+        if self.federation.as_ref().is_some_and(|f| f.trusted_ca.is_empty()) {
+            found.push(problem(
+                "federation.trusted_ca",
+                "no authority is trusted, so no server could be reached",
+                "name the PEM file of the authorities that sign other servers' certificates",
+            ));
+        }
         self.homeserver_problems(&mut found);
         self.limit_problems(&mut found);
         found

@@ -8,12 +8,14 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 use lane::Cluster;
 use metrics_exporter_prometheus::PrometheusHandle;
+use replication::Federation;
 use room_engine::Engine;
 use std::sync::Arc;
 use store::Store;
 
 pub mod api;
 mod endpoints;
+mod graphs;
 mod health;
 mod nodes;
 
@@ -26,6 +28,7 @@ pub struct AdminFace(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
+    federation: Option<Federation>,
     store: Arc<dyn Store>,
     token: Option<Secret>,
     metrics: Option<PrometheusHandle>,
@@ -43,6 +46,7 @@ impl AdminFace {
     )]
     pub fn new(
         engine: Engine,
+        federation: Option<Federation>,
         store: Arc<dyn Store>,
         token: Option<Secret>,
         metrics: Option<PrometheusHandle>,
@@ -57,6 +61,7 @@ impl AdminFace {
         };
         Self(Arc::new(Inner {
             engine,
+            federation,
             store,
             token,
             metrics,
@@ -86,6 +91,13 @@ impl AdminFace {
             .route("/reports", get(endpoints::reports))
             .route("/reports/{id}", get(endpoints::report))
             .route("/reload", post(endpoints::reload))
+            .route("/graphs", get(graphs::list))
+            .route("/graphs/{room}", get(graphs::show))
+            .route("/graphs/{room}/join", post(graphs::join))
+            .route("/graphs/{room}/leave", post(graphs::leave))
+            .route("/graphs/{room}/invite", post(graphs::invite))
+            .route("/graphs/{room}/send", post(graphs::send))
+            .route("/graphs/{room}/events", get(graphs::events))
             .layer(axum::middleware::from_fn_with_state(
                 self.clone(),
                 endpoints::authenticate,

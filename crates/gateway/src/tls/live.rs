@@ -8,6 +8,7 @@ use mimi_wire::Domain;
 use rustls::ServerConfig;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// One consistent set of certificates and trust.
@@ -20,6 +21,8 @@ pub struct Material {
     pub mimi: Arc<ServerConfig>,
     /// For the client API's listener, where it speaks TLS itself.
     pub client_api: Option<Arc<ServerConfig>>,
+    /// For the listener towards Matrix servers, where this node federates.
+    pub matrix: Option<Arc<ServerConfig>>,
     /// Addresses that go before DNS.
     pub addresses: HashMap<Domain, SocketAddr>,
     /// Where peers may be besides public addresses.
@@ -34,17 +37,19 @@ impl Material {
         let own = own_certificate(config)?;
         let trust = PeerTrust::new(config)?;
         let client_api = match (&config.client_api.certificate, &config.client_api.key) {
-            (Some(certificate), Some(key)) => {
-                let own = OwnCertificate::load(&config.path(certificate), &config.path(key))?;
-                Some(plain_server(&own)?)
-            }
+            (Some(certificate), Some(key)) => Some(plain(config, certificate, key)?),
             _ => None,
+        };
+        let matrix = match &config.federation {
+            Some(section) => Some(plain(config, &section.certificate, &section.key)?),
+            None => None,
         };
         Ok(Self {
             mimi: mimi_server(&own, &trust)?,
             own,
             trust,
             client_api,
+            matrix,
             addresses: config
                 .peers
                 .iter()
@@ -67,6 +72,13 @@ impl Material {
                 .collect(),
         })
     }
+}
+
+fn plain(config: &Config, certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Failure> {
+    plain_server(&OwnCertificate::load(
+        &config.path(certificate),
+        &config.path(key),
+    )?)
 }
 
 /// The set that holds now. Cheap to clone; all clones see the same.

@@ -233,6 +233,7 @@ impl Engine {
             let direction = match destination {
                 Destination::Provider(_) => "to_peer",
                 Destination::Homeserver => "to_homeserver",
+                Destination::Server(_) => "to_server",
             };
             // The first entry of a room is its oldest; from there to the next room.
             let mut after: Option<Vec<u8>> = None;

@@ -43,7 +43,7 @@ impl Default for SenderSettings {
 }
 
 /// Entries of one room that go before its turn ends and is written down.
-const TURN: usize = 32;
+const TURN: usize = 50;
 /// How long at most between two looks at the queue.
 const LOOK: Duration = Duration::from_secs(10);
 /// Failures in a row after which the destination itself is taken to be away, and left alone for a pause.
@@ -242,7 +242,14 @@ impl Run {
                     }
                 }
                 () = tokio::time::sleep_until(until) => look = true,
-                () = self.wake.notified() => look = true,
+                () = self.wake.notified() => {
+                    look = true;
+                    if self.env.was_revived(&self.destination) {
+                        away = None;
+                        failures_in_a_row = 0;
+                        self.lanes.clear();
+                    }
+                }
                 _ = terms.changed() => {}
                 _ = stop.changed() => {}
             }
@@ -391,55 +398,71 @@ impl Turns {
             done: Vec::new(),
             retry: None,
         };
-        for (key, value) in rows {
+        for chunk in rows.chunks(self.transport.batch().max(1)) {
             if *self.stop.borrow() && !turn.done.is_empty() {
                 break;
             }
-            let entry = self.entry(&key, &value).await?;
-            let what = entry.body.name();
+            let mut entries = Vec::with_capacity(chunk.len());
+            for (key, value) in chunk {
+                entries.push(self.entry(key, value).await?);
+            }
             let started = Instant::now();
-            let delivery = self.transport.deliver(&entry).await;
-            metrics::histogram!("causeway_delivery_seconds", "what" => what)
-                .record(started.elapsed().as_secs_f64());
-            match delivery {
-                Delivery::Done => {
-                    tracing::info!(
-                        request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
-                        seq = entry.seq, what, "delivered"
-                    );
-                    count(what, "done");
-                    turn.done.push((key, None));
-                }
-                Delivery::Refused { code, reason } => {
-                    tracing::error!(
-                        request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
-                        seq = entry.seq, what, code, reason, "refused for good, kept as a dead letter"
-                    );
-                    count(what, "refused");
-                    let refused_at = self.env.clock.now_ms();
-                    turn.done.push((
-                        key,
-                        Some(DeadLetterRecord {
-                            entry,
-                            refused_at,
-                            code,
-                            reason,
-                        }),
-                    ));
-                }
-                Delivery::Retry { after, reason } => {
-                    count(what, "retry");
-                    tracing::warn!(
-                        request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
-                        seq = entry.seq, what, reason, wish_ms = after.map(|wish| wish.as_millis()), "not delivered yet"
-                    );
-                    turn.retry = Some(Wait { wish: after });
-                    turn.full = false;
-                    break;
+            let mut deliveries = self.transport.deliver_all(&entries).await.into_iter();
+            let took = started.elapsed().as_secs_f64();
+            for ((key, _), entry) in chunk.iter().zip(entries) {
+                // A transport stops at the first entry that it can't get rid of.
+                let delivery = deliveries.next().unwrap_or(Delivery::Retry {
+                    after: None,
+                    reason: "one before it was not delivered".to_owned(),
+                });
+                metrics::histogram!("causeway_delivery_seconds", "what" => entry.body.name()).record(took);
+                if !self.note(&mut turn, key, entry, delivery) {
+                    return Ok(turn);
                 }
             }
         }
         Ok(turn)
+    }
+
+    /// Notes how an entry fared; false if it and what follows is to be tried again.
+    fn note(&self, turn: &mut Turn, key: &Bytes, entry: OutboxEntry, delivery: Delivery) -> bool {
+        let what = entry.body.name();
+        match delivery {
+            Delivery::Done => {
+                tracing::info!(
+                    request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
+                    seq = entry.seq, what, "delivered"
+                );
+                count(what, "done");
+                turn.done.push((key.clone(), None));
+                true
+            }
+            Delivery::Refused { code, reason } => {
+                tracing::error!(
+                    request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
+                    seq = entry.seq, what, code, reason, "refused for good, kept as a dead letter"
+                );
+                count(what, "refused");
+                let dead = DeadLetterRecord {
+                    entry,
+                    refused_at: self.env.clock.now_ms(),
+                    code,
+                    reason,
+                };
+                turn.done.push((key.clone(), Some(dead)));
+                true
+            }
+            Delivery::Retry { after, reason } => {
+                count(what, "retry");
+                tracing::warn!(
+                    request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
+                    seq = entry.seq, what, reason, wish_ms = after.map(|wish| wish.as_millis()), "not delivered yet"
+                );
+                turn.retry = Some(Wait { wish: after });
+                turn.full = false;
+                false
+            }
+        }
     }
 
     async fn entry(&self, key: &[u8], value: &[u8]) -> Result<OutboxEntry, StoreError> {

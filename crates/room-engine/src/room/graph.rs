@@ -1,8 +1,9 @@
 //! The room's event graph, as its one node writes it.
 //!
-//! Every event is a signed PDU of the node user, so that any Matrix server can verify the room. One node means one
-//! forward extremity: each event has the last one as its parent.
+//! Every event is a signed PDU of the node user, so that any Matrix server can verify the room. It stands on the
+//! forward extremities that the record names; events of other servers move them (see [`crate::graphs`]).
 
+use event_graph::limits::MAX_PREV_EVENTS;
 use event_graph::{Draft, EventId, Pdu, RoomVersion};
 use serde_json::{Value, json};
 use std::str::FromStr as _;
@@ -110,6 +111,8 @@ pub(super) fn found(env: &Env, about: &Value, now: u64) -> Result<NewGraph, Refu
         create: create.event_id().to_string(),
         power_levels: power_levels.event_id().to_string(),
         member: member.event_id().to_string(),
+        servers: std::collections::BTreeSet::new(),
+        joined: true,
     };
     Ok(NewGraph {
         record,
@@ -160,9 +163,11 @@ pub(super) fn append(
     at: u64,
 ) -> Result<Pdu, Refusal> {
     let version = RoomVersion::from_str(&graph.room_version).map_err(Refusal::internal)?;
+    // The newest, where there are more than an event may have as parents.
     let heads = head
         .heads
         .iter()
+        .skip(head.heads.len().saturating_sub(MAX_PREV_EVENTS))
         .map(|id| event_id(id))
         .collect::<Result<Vec<_>, _>>()?;
     let depth = head.depth.saturating_add(1);
@@ -172,14 +177,16 @@ pub(super) fn append(
         sender: node_user(env),
         state_key: state_key.map(str::to_owned),
         content,
-        prev_events: heads,
+        prev_events: heads.clone(),
         auth_events: vec![event_id(&graph.power_levels)?, event_id(&graph.member)?],
         depth,
         origin_server_ts: matrix_time(at),
     }
     .sign(&env.node, version)
     .map_err(Refusal::internal)?;
-    head.heads = vec![pdu.event_id().to_string()];
+    let behind: Vec<String> = heads.iter().map(ToString::to_string).collect();
+    head.heads.retain(|id| !behind.contains(id));
+    head.heads.push(pdu.event_id().to_string());
     head.depth = depth;
     head.newest_ts = head.newest_ts.max(at);
     Ok(pdu)

@@ -16,6 +16,7 @@ use crate::carrier::{self, Decimal, Handshake, HandshakeKind, Octets, Payload, S
 use crate::command::{Reply, RequestContext};
 use crate::decision::Decision;
 use crate::engine::Env;
+use crate::graphs::{graph_index_key, queue_event};
 use crate::outbox::{Destination, OutboxBody};
 use crate::owner::UriKey;
 use crate::records::{
@@ -202,6 +203,10 @@ impl<'a> Scribe<'a> {
             Bytes::copy_from_slice(pdu.as_bytes()),
         );
         self.decision.put(Space::Timeline, place, &event_id)?;
+        if pdu.event_type() == "m.room.create" {
+            self.decision
+                .put(Space::RoomIndex, graph_index_key(pdu.room_id()), &self.room.room)?;
+        }
         if let Some(state_key) = pdu.state_key() {
             let place = key(&[
                 &self.id().0,
@@ -232,6 +237,11 @@ impl<'a> Scribe<'a> {
             self.at,
         )?;
         self.pdu(&pdu)?;
+        for server in &self.room.graph.servers {
+            let next = &mut self.head.outbox_next;
+            let room = self.room.room.as_str();
+            queue_event(self.env, self.ctx, &mut self.decision, next, room, server, &pdu)?;
+        }
         Ok(pdu.event_id().to_string())
     }
 

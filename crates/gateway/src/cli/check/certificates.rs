@@ -141,6 +141,16 @@ pub(super) fn probes(config: &Config) -> Vec<Box<dyn Probe + '_>> {
             names: Vec::new(),
         }));
     }
+    if let Some(federation) = &config.federation {
+        let certificate = config.path(&federation.certificate);
+        files.push(certificate.clone());
+        files.extend(federation.trusted_ca.iter().map(|ca| config.path(ca)));
+        all.push(Box::new(OwnProbe {
+            certificate,
+            key: config.path(&federation.key),
+            names: vec![config.node_host().to_owned()],
+        }));
+    }
     all.extend(
         files
             .into_iter()

@@ -1,0 +1,531 @@
+//! Healing: what a cut, a restart or a lying server left out is fetched, within bounds, until the graphs agree.
+//!
+//! An event whose parents are missing waits in its room. They are asked for breadth first (`get_missing_events`), from
+//! the server that sent the event, then from others in the room. A gap that stays is closed by taking the event at the
+//! state that a server gives for it, with every event of that state verified and judged. Servers that stay silent are
+//! given up on, and what waited for them is dropped; the next event will ask again.
+
+use bytes::Bytes;
+use event_graph::{EventId, Pdu, RoomVersion};
+use futures_util::StreamExt as _;
+use http::Method;
+use room_engine::graphs::{Admitted, GraphCommand, Heads};
+use room_engine::{Refusal, RequestContext};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::client::{RequestError, segment};
+use crate::federation::{Federation, FederationError, admitted};
+use crate::sender::background;
+use crate::server_name::ServerName;
+
+/// Events asked for in one request.
+const MISSING_LIMIT: usize = 20;
+/// Requests for missing events per round of healing and server.
+const ROUNDS: usize = 25;
+/// Servers asked about one gap.
+const MOST_SERVERS: usize = 5;
+/// Gaps closed by a state from elsewhere in one round.
+const MOST_STATES: usize = 5;
+/// Largest answer with events, in bytes.
+const EVENTS_SIZE: usize = 16 << 20;
+/// Largest answer with a state, in bytes.
+pub(crate) const STATE_SIZE: usize = 128 << 20;
+/// Events of a state fetched one by one; a larger difference is fetched as a whole.
+const ONE_BY_ONE: usize = 50;
+/// Requests in flight for one room.
+const AT_ONCE: usize = 8;
+/// Events handed to the engine in one command.
+pub(crate) const CHUNK: usize = 500;
+/// Octets of events handed to the engine in one command; a batch of the store holds eight MiB.
+pub(crate) const CHUNK_OCTETS: usize = 4 << 20;
+/// How often other nodes are asked for their heads.
+pub const HEADS_EVERY: Duration = Duration::from_secs(5);
+/// How often a room's healing is tried again while something is missing.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How long a room may stay without any progress before what waits is given up.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Rooms that are being healed.
+#[derive(Debug, Default)]
+pub(crate) struct Healing {
+    busy: Mutex<HashSet<String>>,
+    /// Servers that answered a request for heads with 404: no nodes of ours.
+    no_heads: Mutex<HashMap<ServerName, Instant>>,
+}
+
+#[derive(Deserialize)]
+struct Events {
+    #[serde(default, alias = "pdus")]
+    events: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct StateIds {
+    pdu_ids: Vec<EventId>,
+    auth_chain_ids: Vec<EventId>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    pdus: Vec<Box<RawValue>>,
+    auth_chain: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct OtherHeads {
+    heads: Vec<EventId>,
+}
+
+#[derive(Deserialize)]
+struct Nearest {
+    event_id: EventId,
+}
+
+fn octets(events: &[Box<RawValue>]) -> Vec<&[u8]> {
+    events.iter().map(|e| e.get().as_bytes()).collect()
+}
+
+impl Federation {
+    /// Starts healing where an admission left something open.
+    pub(crate) fn heal_after(
+        &self,
+        ctx: &RequestContext,
+        room_id: &str,
+        origin: &ServerName,
+        admitted: &Admitted,
+    ) {
+        if admitted.missing.is_empty() && admitted.incomplete.is_empty() && !admitted.wants_merge {
+            return;
+        }
+        let (this, ctx, room_id, origin) = (self.clone(), ctx.clone(), room_id.to_owned(), origin.clone());
+        tokio::spawn(async move { this.heal(&ctx, &room_id, Some(&origin)).await });
+    }
+
+    /// Heals one room; one task at a time.
+    pub async fn heal(&self, ctx: &RequestContext, room_id: &str, first: Option<&ServerName>) {
+        let healing = &self.inner().healing;
+        if !lock(&healing.busy).insert(room_id.to_owned()) {
+            return;
+        }
+        let mut progress = Instant::now();
+        let mut last: Option<(usize, usize)> = None;
+        loop {
+            match self.heal_once(ctx, room_id, first).await {
+                Ok(None) => break,
+                Ok(Some(heads)) => {
+                    let now = (heads.events, heads.held.len());
+                    if last.is_none_or(|l| l.0 < now.0) {
+                        progress = Instant::now();
+                    }
+                    last = Some(now);
+                    if progress.elapsed() > PATIENCE {
+                        let command = GraphCommand::GiveUp {
+                            events: heads.missing,
+                        };
+                        tracing::warn!(
+                            room = room_id,
+                            waiting = heads.held.len(),
+                            "a gap can't be closed: given up"
+                        );
+                        let _ = self.ask(ctx, room_id, command).await;
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(room = room_id, %error, "healing is interrupted");
+                    break;
+                }
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        lock(&healing.busy).remove(room_id);
+    }
+
+    /// One round. Gives the heads while something is still open.
+    async fn heal_once(
+        &self,
+        ctx: &RequestContext,
+        room_id: &str,
+        first: Option<&ServerName>,
+    ) -> Result<Option<Heads>, Refusal> {
+        let Some(version) = self.engine().graph_version(room_id).await? else {
+            return Ok(None);
+        };
+        let heads = self.heads(ctx, room_id).await?;
+        let servers = candidates(first, &heads);
+        for server in &servers {
+            let heads = self.heads(ctx, room_id).await?;
+            if heads.missing.is_empty() && heads.incomplete.is_empty() {
+                break;
+            }
+            if let Err(error) = self.fill(ctx, room_id, version, server).await {
+                tracing::info!(room = room_id, %server, %error, "a server can't help to fill a gap");
+            }
+        }
+        let heads = self.heads(ctx, room_id).await?;
+        if !heads.missing.is_empty() {
+            for server in &servers {
+                match self.bridge(ctx, room_id, version, server).await {
+                    Ok(()) => break,
+                    Err(error) => {
+                        tracing::info!(room = room_id, %server, %error, "a server can't help to bridge a gap");
+                    }
+                }
+            }
+        }
+        let heads = self.heads(ctx, room_id).await?;
+        if heads.joined && heads.heads.len() > 10 {
+            // Forbidden where the node user may not speak: then others merge.
+            let _ = self.ask(ctx, room_id, GraphCommand::Merge).await;
+        }
+        let open = !heads.missing.is_empty() || !heads.incomplete.is_empty();
+        Ok(open.then_some(heads))
+    }
+
+    /// Breadth first, back from what waits, as long as it leads on.
+    async fn fill(
+        &self,
+        ctx: &RequestContext,
+        room_id: &str,
+        version: RoomVersion,
+        server: &ServerName,
+    ) -> Result<(), FederationError> {
+        let mut before: Option<BTreeSet<EventId>> = None;
+        for _ in 0..ROUNDS {
+            let heads = self.heads(ctx, room_id).await?;
+            let missing: BTreeSet<EventId> = heads.missing.iter().copied().collect();
+            if missing.is_empty() || before.as_ref() == Some(&missing) {
+                break;
+            }
+            before = Some(missing);
+            let target = format!("/_matrix/federation/v1/get_missing_events/{}", segment(room_id));
+            let latest: Vec<EventId> = heads.held.iter().take(MISSING_LIMIT).copied().collect();
+            let earliest: Vec<EventId> = heads.heads.iter().take(MISSING_LIMIT).copied().collect();
+            let content = json!({
+                "earliest_events": earliest, "latest_events": latest, "limit": MISSING_LIMIT, "min_depth": 0,
+            });
+            let answer: Events = self
+                .client()
+                .send(Method::POST, server, &target, &content, EVENTS_SIZE)
+                .await?;
+            metrics::counter!("causeway_federation_missing_fetched_total")
+                .increment(answer.events.len() as u64);
+            let some = answer.events.get(..MISSING_LIMIT * 2).unwrap_or(&answer.events);
+            let mut pdus = self.verified(version, room_id, &octets(some)).await;
+            if pdus.is_empty() {
+                break;
+            }
+            pdus.sort_by_key(|p| (p.depth(), p.event_id()));
+            self.admit(ctx, room_id, None, pdus, true).await?;
+        }
+        let heads = self.heads(ctx, room_id).await?;
+        // Single parents and cited events that `get_missing_events` doesn't give.
+        let wanted: Vec<EventId> = heads.missing.iter().take(ONE_BY_ONE).copied().collect();
+        if !wanted.is_empty() {
+            let mut pdus = self.fetch_events(version, room_id, server, &wanted).await;
+            pdus.sort_by_key(|p| (p.depth(), p.event_id()));
+            if !pdus.is_empty() {
+                self.admit(ctx, room_id, None, pdus, true).await?;
+            }
+        }
+        for event in heads.incomplete.iter().take(ONE_BY_ONE) {
+            for pdu in self.fetch_events(version, room_id, server, &[*event]).await {
+                if pdu.event_id() == *event && !pdu.is_redacted() {
+                    self.ask(ctx, room_id, GraphCommand::Complete { pdu }).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes what fetching parents did not: the oldest event that waits is taken at the state that the server gives.
+    async fn bridge(
+        &self,
+        ctx: &RequestContext,
+        room_id: &str,
+        version: RoomVersion,
+        server: &ServerName,
+    ) -> Result<(), FederationError> {
+        for _ in 0..MOST_STATES {
+            let heads = self.heads(ctx, room_id).await?;
+            if heads.missing.is_empty() {
+                return Ok(());
+            }
+            let held: HashSet<EventId> = heads.held.iter().copied().collect();
+            // One that waits for nothing that waits itself.
+            let some: Vec<EventId> = heads.held.iter().take(ONE_BY_ONE).copied().collect();
+            let mut pdus = self.fetch_events(version, room_id, server, &some).await;
+            pdus.retain(|p| !p.prev_events().iter().any(|prev| held.contains(prev)));
+            pdus.sort_by_key(|p| (p.depth(), p.event_id()));
+            let Some(pdu) = pdus.into_iter().next() else {
+                return Err(FederationError::Nobody(
+                    "what waits can't be fetched again".to_owned(),
+                ));
+            };
+            self.at_state(ctx, room_id, version, server, pdu).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes an event at the state that a server says was before it.
+    pub(crate) async fn at_state(
+        &self,
+        ctx: &RequestContext,
+        room_id: &str,
+        version: RoomVersion,
+        server: &ServerName,
+        pdu: Pdu,
+    ) -> Result<(), FederationError> {
+        let query = format!(
+            "{}?event_id={}",
+            segment(room_id),
+            segment(&pdu.event_id().to_string())
+        );
+        let ids: StateIds = self
+            .client()
+            .get(
+                server,
+                &format!("/_matrix/federation/v1/state_ids/{query}"),
+                STATE_SIZE,
+            )
+            .await?;
+        let all: BTreeSet<EventId> = ids.pdu_ids.iter().chain(&ids.auth_chain_ids).copied().collect();
+        let mut unknown = Vec::new();
+        for id in &all {
+            if self.engine().event(*id, version).await.map_err(engine)?.is_none() {
+                unknown.push(*id);
+            }
+        }
+        let pdus = if unknown.len() <= ONE_BY_ONE {
+            self.fetch_events(version, room_id, server, &unknown).await
+        } else {
+            let state: State = self
+                .client()
+                .get(
+                    server,
+                    &format!("/_matrix/federation/v1/state/{query}"),
+                    STATE_SIZE,
+                )
+                .await?;
+            let both: Vec<Box<RawValue>> = state.auth_chain.into_iter().chain(state.pdus).collect();
+            self.verified(version, room_id, &octets(&both)).await
+        };
+        self.outliers(ctx, room_id, pdus).await?;
+        let command = GraphCommand::AtState {
+            pdu: pdu.clone(),
+            state: ids.pdu_ids,
+        };
+        let admitted = admitted(self.ask(ctx, room_id, command).await?)?;
+        let fate = admitted.fates.iter().find(|(id, _)| *id == pdu.event_id());
+        match fate {
+            Some((_, fate)) if !matches!(fate, room_engine::graphs::Fate::Held) => Ok(()),
+            _ => Err(FederationError::Answer {
+                server: server.clone(),
+                reason: "its state lacks events that it cites".to_owned(),
+            }),
+        }
+    }
+
+    /// Takes events for the sake of those that cite them, each after those it cites.
+    pub(crate) async fn outliers(
+        &self,
+        ctx: &RequestContext,
+        room_id: &str,
+        pdus: Vec<Pdu>,
+    ) -> Result<(), FederationError> {
+        let mut chunk = Vec::new();
+        let mut size = 0;
+        for pdu in in_order(pdus) {
+            size += pdu.as_bytes().len();
+            chunk.push(pdu);
+            if chunk.len() >= CHUNK || size >= CHUNK_OCTETS {
+                let pdus = std::mem::take(&mut chunk);
+                size = 0;
+                self.ask(ctx, room_id, GraphCommand::Outliers { pdus }).await?;
+            }
+        }
+        if !chunk.is_empty() {
+            self.ask(ctx, room_id, GraphCommand::Outliers { pdus: chunk })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Single events, verified; those that can't be had are left out.
+    pub(crate) async fn fetch_events(
+        &self,
+        version: RoomVersion,
+        room_id: &str,
+        server: &ServerName,
+        ids: &[EventId],
+    ) -> Vec<Pdu> {
+        let fetch = |id: EventId| async move {
+            let target = format!("/_matrix/federation/v1/event/{}", segment(&id.to_string()));
+            self.client()
+                .request(Method::GET, server, &target, None, EVENTS_SIZE)
+                .await
+        };
+        let answers: Vec<Result<Bytes, RequestError>> =
+            futures_util::stream::iter(ids.iter().copied().map(fetch))
+                .buffered(AT_ONCE)
+                .collect()
+                .await;
+        let events: Vec<Box<RawValue>> = answers
+            .into_iter()
+            .flatten()
+            .filter_map(|body| serde_json::from_slice::<Events>(&body).ok())
+            .filter_map(|events| events.events.into_iter().next())
+            .collect();
+        let wanted: HashSet<EventId> = ids.iter().copied().collect();
+        let mut pdus = self.verified(version, room_id, &octets(&events)).await;
+        pdus.retain(|pdu| wanted.contains(&pdu.event_id()));
+        pdus
+    }
+
+    /// Looks at what other servers have: nodes every few seconds, homeservers when they come back.
+    pub async fn compare_heads(
+        &self,
+        ctx: &RequestContext,
+        room_id: &str,
+        server: &ServerName,
+    ) -> Result<(), FederationError> {
+        let Some(version) = self.engine().graph_version(room_id).await? else {
+            return Ok(());
+        };
+        let theirs = self.heads_of(room_id, server).await?;
+        let mut unknown = Vec::new();
+        for id in theirs.into_iter().take(ONE_BY_ONE) {
+            if self.engine().event(id, version).await.map_err(engine)?.is_none() {
+                unknown.push(id);
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let pdus = self.fetch_events(version, room_id, server, &unknown).await;
+        if pdus.is_empty() {
+            return Ok(());
+        }
+        let admitted = self.admit(ctx, room_id, None, pdus, false).await?;
+        self.heal_after(ctx, room_id, server, &admitted);
+        Ok(())
+    }
+
+    /// A node's heads; of a homeserver the event it has nearest to now.
+    async fn heads_of(&self, room_id: &str, server: &ServerName) -> Result<Vec<EventId>, FederationError> {
+        let known = lock(&self.inner().healing.no_heads).get(server).copied();
+        if known.is_none_or(|until| until < Instant::now()) {
+            let target = format!("{}/heads/{}", crate::server::UNSTABLE, segment(room_id));
+            match self.client().get::<OtherHeads>(server, &target, 1 << 20).await {
+                Ok(answer) => return Ok(answer.heads),
+                Err(RequestError::Refused { status, .. }) if status.as_u16() == 404 => {
+                    let until = Instant::now() + Duration::from_hours(1);
+                    lock(&self.inner().healing.no_heads).insert(server.clone(), until);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let target = format!(
+            "/_matrix/federation/v1/timestamp_to_event/{}?ts={}&dir=b",
+            segment(room_id),
+            self.engine().now_ms()
+        );
+        let nearest: Nearest = self.client().get(server, &target, 64 * 1024).await?;
+        Ok(vec![nearest.event_id])
+    }
+
+    /// Compares heads with every server of every shared room, for ever.
+    pub async fn keep_healing(&self, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let ctx = background("heal");
+            let graphs = match self.engine().shared_graphs().await {
+                Ok(graphs) => graphs,
+                Err(error) => {
+                    tracing::error!(%error, "the rooms can't be read");
+                    continue;
+                }
+            };
+            let mut away: HashSet<String> = HashSet::new();
+            for graph in graphs.into_iter().filter(|g| g.joined) {
+                for name in graph.servers {
+                    let Ok(server) = ServerName::parse(&name) else {
+                        continue;
+                    };
+                    if away.contains(&name) {
+                        continue;
+                    }
+                    if let Err(error) = self.compare_heads(&ctx, &graph.room_id, &server).await {
+                        tracing::debug!(%server, room = graph.room_id, %error, "heads can't be compared");
+                        if matches!(error, FederationError::Request(RequestError::Unreachable { .. })) {
+                            away.insert(name);
+                        }
+                    }
+                }
+                self.heal(&ctx, &graph.room_id, None).await;
+            }
+        }
+    }
+}
+
+/// Whom to ask: the one that sent what waits, then others in the room.
+fn candidates(first: Option<&ServerName>, heads: &Heads) -> Vec<ServerName> {
+    let others = heads.servers.iter().filter_map(|s| ServerName::parse(s).ok());
+    let mut servers: Vec<ServerName> = first.cloned().into_iter().collect();
+    for other in others {
+        if servers.len() >= MOST_SERVERS {
+            break;
+        }
+        if !servers.contains(&other) {
+            servers.push(other);
+        }
+    }
+    servers
+}
+
+/// Events so that each comes after those it cites, as far as they are among them.
+pub(crate) fn in_order(pdus: Vec<Pdu>) -> Vec<Pdu> {
+    let mut by_id: HashMap<EventId, Arc<Pdu>> = HashMap::new();
+    let mut order: Vec<EventId> = Vec::with_capacity(pdus.len());
+    for pdu in pdus {
+        order.push(pdu.event_id());
+        by_id.insert(pdu.event_id(), Arc::new(pdu));
+    }
+    // The create event first: nobody cites it in version 12, and nothing counts before it.
+    order.sort_by_key(|id| by_id.get(id).is_some_and(|p| p.event_type() != "m.room.create"));
+    let mut out = Vec::with_capacity(by_id.len());
+    let mut done: HashSet<EventId> = HashSet::new();
+    for id in order {
+        let mut stack = vec![(id, false)];
+        while let Some((id, cited_done)) = stack.pop() {
+            let Some(pdu) = by_id.get(&id) else { continue };
+            if cited_done {
+                out.push(pdu.as_ref().clone());
+                continue;
+            }
+            // Ids are hashes over what is cited: nothing cites itself, however long the way.
+            if !done.insert(id) {
+                continue;
+            }
+            stack.push((id, true));
+            stack.extend(pdu.auth_events().iter().map(|a| (*a, false)));
+        }
+    }
+    out
+}
+
+pub(crate) fn engine(error: room_engine::EngineError) -> Refusal {
+    match error {
+        room_engine::EngineError::Store(error) => Refusal::Store(error),
+        other => Refusal::Internal(other.to_string()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

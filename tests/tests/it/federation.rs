@@ -1,0 +1,298 @@
+//! Rooms shared with a real homeserver: joined both ways, cut, healed.
+
+use crate::support::{Place, homeserver_there};
+use causeway_tests::client::Client;
+use causeway_tests::link::Link;
+use causeway_tests::matrix::{User, eventually};
+use causeway_tests::process::free_addresses;
+use causeway_tests::provider::{Addresses, Provider};
+use causeway_tests::synapse::Synapse;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+const WITHIN: Duration = Duration::from_mins(2);
+
+/// Room versions: 12, in the long run 10 and 11 too.
+fn versions() -> Vec<String> {
+    std::env::var("CAUSEWAY_ROOM_VERSIONS")
+        .unwrap_or_else(|_| "12".to_owned())
+        .split(',')
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A node and a homeserver that reach each other over TLS, each through a link that can be cut.
+struct Two {
+    node: Provider,
+    synapse: Synapse,
+    sam: User,
+    /// To the node, and to the homeserver.
+    links: [Link; 2],
+    place: Place,
+}
+
+impl Two {
+    async fn start(version: &str) -> Self {
+        let place = Place::new();
+        let [node_name, node_listen, hs_name, hs_listen, hs_client] = free_addresses().unwrap();
+        let links = [
+            Link::open(node_name, node_listen).await.unwrap(),
+            Link::open(hs_name, hs_listen).await.unwrap(),
+        ];
+        let dir = place.path("node");
+        let mut node = Provider::init_node(
+            &dir,
+            "a.example",
+            Addresses::free().unwrap(),
+            &place.path("ca"),
+            &format!("localhost:{}", node_name.port()),
+            node_listen,
+        )
+        .await
+        .unwrap();
+        let name = format!("localhost:{}", hs_name.port());
+        let mut synapse = Synapse::configure(&place.path("synapse"), &name, hs_client, &[]).unwrap();
+        let (certificate, key) = (dir.join("tls/node.pem"), dir.join("tls/node.key"));
+        synapse
+            .federate(hs_listen, &certificate, &key, &dir.join("tls/ca.pem"), version)
+            .unwrap();
+        let (a, b) = tokio::join!(node.start(None), synapse.start());
+        a.unwrap();
+        b.unwrap();
+        let sam = synapse.register("sam", "secret").await.unwrap();
+        Self {
+            node,
+            synapse,
+            sam,
+            links,
+            place,
+        }
+    }
+
+    fn cut(&self) {
+        self.links.iter().for_each(Link::cut);
+    }
+
+    fn heal(&self) {
+        self.links.iter().for_each(Link::heal);
+    }
+
+    async fn room(&self, preset: &str) -> String {
+        let body = json!({ "preset": preset, "name": "Shared" });
+        let answer = self
+            .sam
+            .call(reqwest::Method::POST, "/_matrix/client/v3/createRoom", Some(body));
+        answer.await.unwrap()["room_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn node_state(&self, room: &str) -> BTreeMap<(String, String), String> {
+        let state = self.node.graph_json(&["state", room]).await.unwrap();
+        let entries = state["state"].as_array().unwrap().iter();
+        let text = |e: &Value, name: &str| e[name].as_str().unwrap().to_owned();
+        entries
+            .map(|e| ((text(e, "type"), text(e, "state_key")), text(e, "event_id")))
+            .collect()
+    }
+
+    /// The events that count, as the node has them.
+    async fn node_events(&self, room: &str) -> BTreeSet<String> {
+        let lines = self.node.graph(&["pull", room]).await.unwrap();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|e| e["unsigned"]["verdict"] == "accepted")
+            .map(|e| e["unsigned"]["event_id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    async fn hs_events(&self, room: &str) -> BTreeSet<String> {
+        let events = self.sam.messages(room, 500).await.unwrap();
+        events
+            .iter()
+            .map(|e| e["event_id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Waits until both have these events and the same state.
+    async fn agree(&self, room: &str, events: &[String]) {
+        let result = eventually("both have the same room", WITHIN, || async {
+            let (ours, theirs) = (self.node_events(room).await, self.hs_events(room).await);
+            let both = events.iter().all(|e| ours.contains(e) && theirs.contains(e));
+            let same = both && self.node_state(room).await == self.sam.room_state(room).await?;
+            Ok(same.then_some(()))
+        })
+        .await;
+        if result.is_err() {
+            let (ours, theirs) = (self.node_events(room).await, self.hs_events(room).await);
+            let lacking = |have: &BTreeSet<String>| events.iter().filter(|e| !have.contains(*e)).count();
+            println!(
+                "the node lacks {}, the homeserver {}",
+                lacking(&ours),
+                lacking(&theirs)
+            );
+            println!("node: {:#?}", self.node_state(room).await);
+            println!("homeserver: {:#?}", self.sam.room_state(room).await);
+        }
+        result.unwrap();
+    }
+
+    async fn say(&self, room: &str, n: usize) -> String {
+        let content = json!({ "msgtype": "m.text", "body": format!("homeserver {n}") });
+        self.sam
+            .send(room, "m.room.message", &format!("t{n}"), content)
+            .await
+            .unwrap()
+    }
+
+    async fn node_says(&self, room: &str, n: usize) -> String {
+        let content = json!({ "msgtype": "m.text", "body": format!("node {n}") }).to_string();
+        let sent = self
+            .node
+            .graph(&["send", room, "m.room.message", &content])
+            .await
+            .unwrap();
+        sent.trim().to_owned()
+    }
+
+    async fn end(mut self) {
+        self.node.stop().await.unwrap();
+        self.synapse.stop().await.unwrap();
+        drop(self.place);
+    }
+}
+
+/// A node joins a homeserver's room; messages and state go both ways; a cut with a race of topics, a kick and power
+/// levels on both sides heals to one state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_of_a_homeserver() {
+    if !homeserver_there() {
+        return;
+    }
+    for version in versions() {
+        let two = Two::start(&version).await;
+        let room = two.room("public_chat").await;
+        let node_user = format!("@_causeway:{}", two.node_name());
+        let mut events = vec![two.say(&room, 0).await];
+        two.node
+            .graph_json(&["join", &room, "--via", two.synapse.server_name(), "--history"])
+            .await
+            .unwrap();
+        two.agree(&room, &events).await;
+
+        for n in 1..=5 {
+            events.push(two.say(&room, n).await);
+            events.push(two.node_says(&room, n).await);
+        }
+        two.agree(&room, &events).await;
+
+        // The node may change the topic, too.
+        let mut levels = two.sam.state(&room, "m.room.power_levels", "").await.unwrap();
+        levels["users"][&node_user] = json!(50);
+        events.push(
+            two.sam
+                .set_state(&room, "m.room.power_levels", "", levels)
+                .await
+                .unwrap(),
+        );
+        two.agree(&room, &events).await;
+
+        two.cut();
+        for n in 6..=20 {
+            events.push(two.say(&room, n).await);
+            events.push(two.node_says(&room, n).await);
+        }
+        // Of two topics one wins, the same on both sides; both are there.
+        let topic = json!({ "topic": "by the homeserver" });
+        events.push(two.sam.set_state(&room, "m.room.topic", "", topic).await.unwrap());
+        let topic = json!({ "topic": "by the node" }).to_string();
+        let sent = two
+            .node
+            .graph(&["send", &room, "m.room.topic", &topic, "--state-key", ""])
+            .await;
+        events.push(sent.unwrap().trim().to_owned());
+        two.heal();
+        events.push(two.say(&room, 21).await);
+        events.push(two.node_says(&room, 21).await);
+        two.agree(&room, &events).await;
+
+        // A quiet room heals, too: nothing is said after the cut.
+        two.cut();
+        events.push(two.say(&room, 22).await);
+        two.heal();
+        two.agree(&room, &events).await;
+
+        two.node.graph(&["leave", &room]).await.unwrap();
+        eventually("the homeserver sees the node leave", WITHIN, || async {
+            let member = two.sam.state(&room, "m.room.member", &node_user).await?;
+            Ok((member["membership"] == "leave").then_some(()))
+        })
+        .await
+        .unwrap();
+        two.end().await;
+    }
+}
+
+impl Two {
+    fn node_name(&self) -> String {
+        let config = std::fs::read_to_string(self.node.dir().join("causeway.toml")).unwrap();
+        let line = config
+            .lines()
+            .find_map(|l| l.strip_prefix("node_name = "))
+            .unwrap();
+        line.trim_matches('"').to_owned()
+    }
+}
+
+/// A homeserver's user is invited into the graph of a MIMI room; its homeserver stores and serves the carrier events,
+/// those of before and those that come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_of_a_mimi_room() {
+    if !homeserver_there() {
+        return;
+    }
+    let two = Two::start("12").await;
+    let token = two.node.add_user("alice").await.unwrap();
+    let profiles = two.place.path("clients");
+    let alice = Client::login_token(&profiles, "Alice", &two.node, ("alice", &token), "one")
+        .await
+        .unwrap();
+    let room = alice.run(&["create", "Watched"]).await.unwrap();
+    let room = room["room"].as_str().unwrap().to_owned();
+    alice.send(&room, "before", WITHIN).await.unwrap();
+
+    two.node.graph(&["invite", &room, &two.sam.id]).await.unwrap();
+    let graph = eventually("the invitation arrives", WITHIN, || async {
+        Ok(two.sam.invites().await?.into_iter().next())
+    })
+    .await
+    .unwrap();
+    two.sam.join_via(&graph, &two.node_name()).await.unwrap();
+    alice.send(&room, "after", WITHIN).await.unwrap();
+
+    let carriers: BTreeSet<String> = alice
+        .messages(&room)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|m| m.event_id)
+        .collect();
+    assert_eq!(carriers.len(), 2);
+    eventually("the witness has the carrier events", WITHIN, || async {
+        Ok(carriers.is_subset(&two.hs_events(&graph).await).then_some(()))
+    })
+    .await
+    .unwrap();
+    eventually("both have the same state", WITHIN, || async {
+        Ok((two.node_state(&room).await == two.sam.room_state(&graph).await?).then_some(()))
+    })
+    .await
+    .unwrap();
+    // A witness is no participant, and has no say.
+    let forbidden = two
+        .sam
+        .send(&graph, "org.causeway.message", "t", json!({ "v": 1 }))
+        .await;
+    assert!(forbidden.is_err());
+    two.end().await;
+}
