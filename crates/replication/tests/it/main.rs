@@ -1,0 +1,15 @@
+//! This node as a Matrix server among others that mean no good. One node in process, its peers on loopback over TLS.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod joining;
+mod peer;
+mod requests;
+mod room;
+mod rooms;
+mod world;
