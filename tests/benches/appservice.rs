@@ -2,9 +2,11 @@
 //!
 //! A real Synapse, two gateways, and beside ours an application service that does nothing but look at the clock when an
 //! event reaches it. What that one sees is Synapse's own share; the rest is ours. Latency is from a client's call to
-//! when the other side has it: Alice's message in the feed of Bob's provider, Bob's message in Alice's Matrix sync.
+//! when the other side has it: Alice's message in the feed of Bob's provider, Bob's message in Alice's Matrix sync. Before
+//! each load the homeserver takes the same load alone, in a room that is no portal.
 //!
-//! `--quick`: fewer of everything. `--json`: a line of JSON for each case.
+//! `--quick`: fewer of everything. `--all`: more, among it an outage with 10,000 events waiting. `--json`: a line of JSON
+//! for each case. `--keep`: the logs stay, and are named.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +19,7 @@
 
 use axum::extract::State;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use causeway_tests::client::Client;
 use causeway_tests::matrix::{User, http};
 use causeway_tests::process::free_addresses;
@@ -88,26 +90,41 @@ fn transport(profile: &Path) -> Http {
         .with_token(&account.session.token)
 }
 
-/// Composes messages: their ids and octets.
+/// Messages of the right form: one that the client composes, then copies of it with other ciphertexts. The gateways see no
+/// difference, and ten thousand are made at once; nobody here opens them.
 fn compose(profile: &Path, room: &str, n: usize) -> Vec<(String, Vec<u8>)> {
     let mut engine = Engine::open(profile, None, Duration::from_secs(10)).unwrap();
+    let first = engine
+        .compose(
+            room,
+            "a message of a usual length, some words long",
+            "text/plain;charset=utf-8",
+        )
+        .unwrap();
+    let octets = engine.submission(room, &first).unwrap().0.message.0;
     (0..n)
         .map(|n| {
-            let id = engine
-                .compose(room, &format!("message {n}"), "text/plain;charset=utf-8")
-                .unwrap();
-            let (submission, _) = engine.submission(room, &id).unwrap();
-            (id, submission.message.0.clone())
+            let mut octets = octets.clone();
+            let end = octets.len();
+            octets[end - 8..].copy_from_slice(&(n as u64).to_be_bytes());
+            (format!("{first}-{n}"), octets)
         })
         .collect()
 }
 
-/// Follows a feed: the octets of each message, and when they were there.
-fn follow(http: Http, room: String) -> Arc<Mutex<HashMap<Vec<u8>, Instant>>> {
-    let seen: Arc<Mutex<HashMap<Vec<u8>, Instant>>> = Arc::default();
+/// Follows a feed from its end: the octets of each message, and when they were there.
+async fn follow(http: Http, room: String) -> Sync {
+    let seen = Sync::default();
     let there = seen.clone();
+    let mut from = 1;
+    // A provider that is away has no end to start from.
+    while let Ok(page) = http.log(&room, from, 500, Duration::ZERO).await {
+        if page.entries.is_empty() {
+            break;
+        }
+        from = page.next;
+    }
     tokio::spawn(async move {
-        let mut from = 1;
         loop {
             match http.log(&room, from, 200, Duration::from_secs(20)).await {
                 Ok(page) => {
@@ -126,34 +143,52 @@ fn follow(http: Http, room: String) -> Arc<Mutex<HashMap<Vec<u8>, Instant>>> {
     seen
 }
 
-/// Follows a user's sync: for each carrier event in the portal its message's octets, and when they were there.
-fn follow_portal(alice: User, portal: String) -> Arc<Mutex<HashMap<Vec<u8>, Instant>>> {
-    let seen: Arc<Mutex<HashMap<Vec<u8>, Instant>>> = Arc::default();
-    let there = seen.clone();
+/// What a user's sync shows of a room, by event id, octets of a carrier event, or id of a settled submission.
+type Sync = Arc<Mutex<HashMap<Vec<u8>, Instant>>>;
+
+/// Follows a user's sync of a room. It starts with what is there now.
+async fn follow_sync(user: &User, room: &str) -> Sync {
+    let filter =
+        json!({"room": {"rooms": [room], "timeline": {"limit": 1000}, "state": {"lazy_load_members": true}}});
+    let filter: String = filter
+        .to_string()
+        .bytes()
+        .fold(String::new(), |all, byte| all + &format!("%{byte:02X}"));
+    let path = format!("/_matrix/client/v3/sync?filter={filter}");
+    let get = move |user: User, more: String| {
+        let path = format!("{path}{more}");
+        async move { user.call(reqwest::Method::GET, &path, None).await }
+    };
+    let first = get(user.clone(), "&timeout=0".to_owned()).await.unwrap();
+    let mut since = first["next_batch"].as_str().unwrap().to_owned();
+    let seen = Sync::default();
+    let (there, user, room) = (seen.clone(), user.clone(), room.to_owned());
     tokio::spawn(async move {
-        let mut since = String::new();
         loop {
-            let path = format!("/_matrix/client/v3/sync?timeout=20000{since}");
-            let Ok(sync) = alice.call(reqwest::Method::GET, &path, None).await else {
+            let Ok(sync) = get(user.clone(), format!("&timeout=20000&since={since}")).await else {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             };
             let now = Instant::now();
-            let timeline = &sync["rooms"]["join"][&portal]["timeline"]["events"];
+            let timeline = &sync["rooms"]["join"][&room]["timeline"]["events"];
+            let mut there = there.lock().unwrap();
             for event in timeline.as_array().into_iter().flatten() {
-                for pointer in ["/content/payload/data", "/content/data", "/content/message"] {
-                    if let Some(text) = event.pointer(pointer).and_then(Value::as_str) {
-                        let octets = URL_SAFE_NO_PAD
-                            .decode(text)
-                            .or_else(|_| base64::engine::general_purpose::STANDARD_NO_PAD.decode(text))
-                            .or_else(|_| base64::engine::general_purpose::STANDARD.decode(text));
-                        if let Ok(octets) = octets {
-                            there.lock().unwrap().entry(octets).or_insert(now);
-                        }
+                let mut saw = |what: &[u8]| {
+                    there.entry(what.to_vec()).or_insert(now);
+                };
+                let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+                saw(text("/event_id").as_bytes());
+                if let Ok(octets) = STANDARD_NO_PAD.decode(text("/content/payload/data")) {
+                    saw(&octets);
+                }
+                let several = event.pointer("/content/all").and_then(Value::as_array);
+                for status in several.into_iter().flatten().chain([&event["content"]]) {
+                    if event["type"] == "org.causeway.status" && status["state"] != "queued" {
+                        saw(status["id"].as_str().unwrap_or_default().as_bytes());
                     }
                 }
             }
-            since = format!("&since={}", sync["next_batch"].as_str().unwrap());
+            since = sync["next_batch"].as_str().unwrap().to_owned();
         }
     });
     seen
@@ -219,8 +254,11 @@ struct Stage {
     alice: Client,
     bob: Client,
     matrix: User,
+    carol: User,
     room: String,
     portal: String,
+    /// A room of Carol and Alice that is no portal.
+    ordinary: String,
     empty: Seen,
 }
 
@@ -274,6 +312,9 @@ async fn stage(place: &Path) -> Stage {
     .await
     .unwrap();
     matrix.join(&portal).await.unwrap();
+    let carol = synapse.register("carol", "password").await.unwrap();
+    let ordinary = carol.create_room(&["@alice:a.example"]).await.unwrap();
+    matrix.join(&ordinary).await.unwrap();
     Stage {
         synapse,
         a,
@@ -281,73 +322,163 @@ async fn stage(place: &Path) -> Stage {
         alice,
         bob,
         matrix,
+        carol,
         room,
         portal,
+        ordinary,
         empty,
     }
 }
 
-/// Alice to Bob, and what Synapse takes of it.
-async fn there(stage: &Stage, load: &str, messages: usize, gap: Duration) {
-    let composed = compose(stage.alice.profile(), &stage.room, messages);
-    let at_bob = follow(transport(stage.bob.profile()), stage.room.clone());
-    tokio::time::sleep(Duration::from_secs(1)).await;
+/// What was sent: when it began, when it was answered, the event's id where there is one, its octets and its id.
+struct Sent {
+    began: Instant,
+    done: Instant,
+    event: String,
+    id: String,
+    octets: Vec<u8>,
+}
+
+/// Hands each message to `send` at its time, whether those before it are answered or not; answers with all of them.
+async fn offer<F, S>(messages: Vec<(String, Vec<u8>)>, gap: Duration, send: S) -> Vec<Sent>
+where
+    F: Future<Output = String> + Send + 'static,
+    S: Fn(String, Vec<u8>) -> F,
+{
     let mut tick = tokio::time::interval(gap);
     let mut sending = Vec::new();
-    for (id, octets) in composed {
+    for (id, octets) in messages {
         tick.tick().await;
-        let (matrix, portal) = (stage.matrix.clone(), stage.portal.clone());
+        let answer = send(id.clone(), octets.clone());
+        let began = Instant::now();
         sending.push(tokio::spawn(async move {
-            let content = json!({"id": id, "message": URL_SAFE_NO_PAD.encode(&octets)});
-            let sent = Instant::now();
-            let event = matrix
-                .send(&portal, "org.causeway.message", &id, content)
-                .await
-                .unwrap();
-            (sent, Instant::now(), event, octets)
+            let event = answer.await;
+            let done = Instant::now();
+            Sent {
+                began,
+                done,
+                event,
+                id,
+                octets,
+            }
         }));
     }
     let mut sent = Vec::new();
     for one in sending {
         sent.push(one.await.unwrap());
     }
-    all_there("at Bob's provider", messages, Duration::from_mins(2), || {
-        let there = at_bob.lock().unwrap();
+    sent
+}
+
+/// Puts a message into a room as a Matrix client does.
+async fn put(user: User, room: String, id: String, octets: Vec<u8>) -> String {
+    let content = json!({"id": id, "message": URL_SAFE_NO_PAD.encode(&octets)});
+    user.send(&room, "org.causeway.message", &id, content)
+        .await
+        .unwrap()
+}
+
+/// How long each took until `there` says so.
+fn since<'a>(sent: &'a [Sent], there: impl Fn(&'a Sent) -> Option<Instant>) -> Vec<Duration> {
+    sent.iter()
+        .filter_map(|one| Some(there(one)?.saturating_duration_since(one.began)))
+        .collect()
+}
+
+/// The homeserver alone: a room that is no portal, with nobody in it but two of its users and the empty appservice.
+async fn alone(stage: &Stage, load: &str, messages: usize, gap: Duration) {
+    let carol = &stage.carol;
+    let at_alice = follow_sync(&stage.matrix, &stage.ordinary).await;
+    let composed = compose(stage.alice.profile(), &stage.room, messages);
+    let sent = offer(composed, gap, |id, octets| {
+        put(
+            carol.clone(),
+            stage.ordinary.clone(),
+            format!("alone-{load}-{id}"),
+            octets,
+        )
+    })
+    .await;
+    let within = Duration::from_mins(1);
+    all_there("at the empty appservice", messages, within, || {
+        let empty = stage.empty.lock().unwrap();
+        sent.iter().filter(|one| empty.contains_key(&one.event)).count()
+    })
+    .await;
+    all_there("in Alice's sync", messages, within, || {
+        let there = at_alice.lock().unwrap();
         sent.iter()
-            .filter(|(_, _, _, octets)| there.contains_key(octets))
+            .filter(|one| there.contains_key(one.event.as_bytes()))
+            .count()
+    })
+    .await;
+    let (empty, alice) = (stage.empty.lock().unwrap(), at_alice.lock().unwrap());
+    let what = |what: &str| format!("{load}: Synapse alone: {what}");
+    show(&what("answer"), since(&sent, |one| Some(one.done)), messages);
+    show(
+        &what("send to the empty appservice"),
+        since(&sent, |one| empty.get(&one.event).copied()),
+        messages,
+    );
+    show(
+        &what("send to another's sync"),
+        since(&sent, |one| alice.get(one.event.as_bytes()).copied()),
+        messages,
+    );
+}
+
+/// Alice to Bob, and what Synapse takes of it.
+async fn there(stage: &Stage, load: &str, messages: usize, gap: Duration) {
+    let composed = compose(stage.alice.profile(), &stage.room, messages);
+    let at_bob = follow(transport(stage.bob.profile()), stage.room.clone()).await;
+    let at_alice = follow_sync(&stage.matrix, &stage.portal).await;
+    let sent = offer(composed, gap, |id, octets| {
+        put(stage.matrix.clone(), stage.portal.clone(), id, octets)
+    })
+    .await;
+    let within = Duration::from_mins(1);
+    all_there("at Bob's provider", messages, within, || {
+        let there = at_bob.lock().unwrap();
+        sent.iter().filter(|one| there.contains_key(&one.octets)).count()
+    })
+    .await;
+    all_there("statuses in the portal", messages, within, || {
+        let there = at_alice.lock().unwrap();
+        sent.iter()
+            .filter(|one| there.contains_key(one.id.as_bytes()))
             .count()
     })
     .await;
     let (bob, empty) = (at_bob.lock().unwrap(), stage.empty.lock().unwrap());
-    let (mut answered, mut whole, mut synapse, mut ours) = (vec![], vec![], vec![], vec![]);
-    for (began, done, event, octets) in &sent {
-        answered.push(*done - *began);
-        if let Some(at) = bob.get(octets) {
-            whole.push(*at - *began);
-            if let Some(pushed) = empty.get(event) {
-                synapse.push(*pushed - *began);
-                ours.push(at.saturating_duration_since(*pushed));
-            }
-        }
-    }
+    let status = at_alice.lock().unwrap();
+    let ours = sent.iter().filter_map(|one| {
+        let pushed = empty.get(&one.event)?;
+        Some(bob.get(&one.octets)?.saturating_duration_since(*pushed))
+    });
+    let what = |what: &str| format!("{load}: Alice's send to {what}");
     show(
-        &format!("{load}: Synapse answers Alice's client"),
-        answered,
+        &what("Synapse's answer"),
+        since(&sent, |one| Some(one.done)),
         messages,
     );
     show(
-        &format!("{load}: send to the empty appservice (Synapse's share)"),
-        synapse,
+        &what("the empty appservice (Synapse's share)"),
+        since(&sent, |one| empty.get(&one.event).copied()),
         messages,
     );
     show(
-        &format!("{load}: send to Bob's feed (all of it)"),
-        whole,
+        &what("Bob's feed (all of it)"),
+        since(&sent, |one| bob.get(&one.octets).copied()),
         messages,
     );
     show(
         &format!("{load}: empty appservice to Bob's feed (ours, both gateways)"),
-        ours,
+        ours.collect(),
+        messages,
+    );
+    show(
+        &what("the status in her sync"),
+        since(&sent, |one| status.get(one.id.as_bytes()).copied()),
         messages,
     );
 }
@@ -355,65 +486,95 @@ async fn there(stage: &Stage, load: &str, messages: usize, gap: Duration) {
 /// Bob to Alice's portal.
 async fn back(stage: &Stage, load: &str, messages: usize, gap: Duration) {
     let composed = compose(stage.bob.profile(), &stage.room, messages);
-    let at_alice = follow_portal(stage.matrix.clone(), stage.portal.clone());
-    let in_feed = follow(transport(stage.alice.profile()), stage.room.clone());
+    let at_alice = follow_sync(&stage.matrix, &stage.portal).await;
+    let in_feed = follow(transport(stage.alice.profile()), stage.room.clone()).await;
     let http = Arc::new(transport(stage.bob.profile()));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let mut tick = tokio::time::interval(gap);
-    let mut sending = Vec::new();
-    for (id, octets) in composed {
-        tick.tick().await;
+    let sent = offer(composed, gap, |id, octets| {
         let (http, room) = (http.clone(), stage.room.clone());
-        sending.push(tokio::spawn(async move {
-            let sent = Instant::now();
+        async move {
             let message = mls_client::api::SubmitMessage {
                 id,
-                message: mls_client::api::B64(octets.clone()),
+                message: mls_client::api::B64(octets),
             };
             http.submit(&room, &message).await.unwrap();
-            (sent, octets)
-        }));
-    }
-    let mut sent = Vec::new();
-    for one in sending {
-        sent.push(one.await.unwrap());
-    }
-    all_there("in Alice's portal", messages, Duration::from_mins(2), || {
+            String::new()
+        }
+    })
+    .await;
+    all_there("in Alice's portal", messages, Duration::from_mins(1), || {
         let there = at_alice.lock().unwrap();
-        sent.iter()
-            .filter(|(_, octets)| there.contains_key(octets))
-            .count()
+        sent.iter().filter(|one| there.contains_key(&one.octets)).count()
     })
     .await;
     let (portal, feed) = (at_alice.lock().unwrap(), in_feed.lock().unwrap());
-    let since = |there: &HashMap<Vec<u8>, Instant>| {
-        sent.iter()
-            .filter_map(|(began, octets)| Some(there.get(octets)?.saturating_duration_since(*began)))
-            .collect::<Vec<_>>()
-    };
+    let what = |what: &str| format!("{load}: Bob's submit to {what}");
     show(
-        &format!("{load}: Bob's submit to Alice's feed"),
-        since(&feed),
+        &what("his provider's answer"),
+        since(&sent, |one| Some(one.done)),
         messages,
     );
     show(
-        &format!("{load}: Bob's submit to Alice's sync (portal copy)"),
-        since(&portal),
+        &what("Alice's feed"),
+        since(&sent, |one| feed.get(&one.octets).copied()),
+        messages,
+    );
+    show(
+        &what("Alice's sync (portal copy)"),
+        since(&sent, |one| portal.get(&one.octets).copied()),
         messages,
     );
 }
 
-/// Transactions of 100 events that all concern us, one after the other, as a homeserver sends them after an outage.
+fn rate(count: usize, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}
+
+/// The gateway is away while Alice goes on.
+async fn outage(stage: &mut Stage, waiting: usize) {
+    let composed = compose(stage.alice.profile(), &stage.room, waiting);
+    stage.a.stop().await.unwrap();
+    let began = Instant::now();
+    // As fast as the homeserver takes them.
+    let mut sent = Vec::new();
+    for page in composed.chunks(8) {
+        sent.extend(
+            offer(page.to_vec(), Duration::from_millis(1), |id, octets| {
+                put(stage.matrix.clone(), stage.portal.clone(), id, octets)
+            })
+            .await,
+        );
+    }
+    case(
+        &format!("outage: {waiting} events sent to Synapse alone"),
+        rate(waiting, began.elapsed()),
+        "/s",
+    );
+    let in_feed = follow(transport(stage.alice.profile()), stage.room.clone()).await;
+    let at_bob = follow(transport(stage.bob.profile()), stage.room.clone()).await;
+    let began = Instant::now();
+    stage.a.start(None).await.unwrap();
+    let up = began.elapsed();
+    for (what, seen) in [("in the feed", &in_feed), ("at Bob's provider", &at_bob)] {
+        all_there(what, waiting, Duration::from_mins(10), || {
+            let there = seen.lock().unwrap();
+            sent.iter().filter(|one| there.contains_key(&one.octets)).count()
+        })
+        .await;
+        case(
+            &format!("outage: {waiting} events waiting, {what} after the gateway's start"),
+            rate(waiting, began.elapsed().saturating_sub(up)),
+            "/s",
+        );
+    }
+}
+
+/// Transactions of 100 events that all concern us, one after the other: what a homeserver that is faster would see.
 async fn catch_up(stage: &Stage, waiting: usize) {
     let registration = std::fs::read_to_string(stage.a.registration()).unwrap();
-    let token = registration
-        .lines()
-        .find_map(|line| line.strip_prefix("hs_token: "))
-        .unwrap()
-        .trim()
-        .to_owned();
+    let registration = appservice::Registration::from_yaml(&registration).unwrap();
+    let token = registration.hs_token.expose();
     let composed = compose(stage.alice.profile(), &stage.room, waiting);
-    let in_feed = follow(transport(stage.alice.profile()), stage.room.clone());
+    let in_feed = follow(transport(stage.alice.profile()), stage.room.clone()).await;
     let http = http().unwrap();
     let pid = stage.a.id().unwrap();
     let before = resident(pid);
@@ -434,10 +595,9 @@ async fn catch_up(stage: &Stage, waiting: usize) {
         );
         let request = http
             .put(url)
-            .bearer_auth(&token)
-            .json(&json!({"events": events}))
-            .build()
-            .unwrap();
+            .bearer_auth(token)
+            .json(&json!({ "events": events }));
+        let request = request.build().unwrap();
         let began = Instant::now();
         let answer = http.execute(request).await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
@@ -451,23 +611,22 @@ async fn catch_up(stage: &Stage, waiting: usize) {
             .filter(|(_, octets)| there.contains_key(octets))
             .count()
     };
-    all_there("after the outage", waiting, Duration::from_mins(10), count).await;
+    all_there("after the burst", waiting, Duration::from_mins(10), count).await;
     let done = started.elapsed();
     let n = handled.len();
-    show("handler, 100 events a transaction, durable", handled, n);
-    let rate = |count: usize, time: Duration| count as f64 / time.as_secs_f64();
+    show("burst: handler, 100 events a transaction, durable", handled, n);
     case(
-        &format!("{waiting} events waiting: acknowledged"),
+        &format!("burst: {waiting} events acknowledged"),
         rate(waiting, taken),
         "/s",
     );
     case(
-        &format!("{waiting} events waiting: accepted and in the feed"),
+        &format!("burst: {waiting} events accepted and in the feed"),
         rate(count(), done),
         "/s",
     );
-    case("gateway's resident memory before", before, "MiB");
-    case("gateway's resident memory after", resident(pid), "MiB");
+    case("gateway's resident memory before the burst", before, "MiB");
+    case("gateway's resident memory after it", resident(pid), "MiB");
 }
 
 #[tokio::main]
@@ -478,10 +637,10 @@ async fn main() {
         causeway_tests::synapse::python().is_some(),
         "the homeserver isn't installed; scripts/bench does that"
     );
-    let (messages, waiting) = if flag("--quick") {
-        (20, 1000)
-    } else {
-        (100, 10_000)
+    let (idle, loaded, waiting, burst) = match (flag("--quick"), flag("--all")) {
+        (true, _) => (20, 100, 200, 1000),
+        (_, true) => (200, 1000, 10_000, 10_000),
+        _ => (60, 500, 1000, 4000),
     };
     let say = |what: &str| {
         if !flag("--json") {
@@ -490,26 +649,36 @@ async fn main() {
     };
     let place = tempfile::tempdir().unwrap();
     let mut stage = stage(place.path()).await;
-    say("idle: two messages a second");
-    let gap = Duration::from_millis(500);
-    there(&stage, "idle", messages, gap).await;
-    back(&stage, "idle", messages, gap).await;
-    say("loaded: 50 messages a second offered");
-    let gap = Duration::from_secs(1) / RATE;
-    there(&stage, "loaded", messages * 3, gap).await;
-    back(&stage, "loaded", messages * 3, gap).await;
+    case(
+        "gateway's resident memory at rest",
+        resident(stage.a.id().unwrap()),
+        "MiB",
+    );
+    for (load, messages, gap) in [
+        ("idle", idle, Duration::from_millis(250)),
+        ("loaded", loaded, Duration::from_secs(1) / RATE),
+    ] {
+        say(&format!(
+            "{load}: {} messages a second",
+            Duration::from_secs(1).div_duration_f64(gap)
+        ));
+        alone(&stage, load, messages, gap).await;
+        there(&stage, load, messages, gap).await;
+        back(&stage, load, messages, gap).await;
+    }
     say("after an outage");
-    catch_up(&stage, waiting).await;
-    case(
-        "resident memory of the peer",
-        resident(stage.b.id().unwrap()),
-        "MiB",
-    );
-    case(
-        "resident memory of Synapse",
-        resident(stage.synapse.id().unwrap()),
-        "MiB",
-    );
+    outage(&mut stage, waiting).await;
+    catch_up(&stage, burst).await;
+    for (who, pid) in [("the peer", stage.b.id()), ("Synapse", stage.synapse.id())] {
+        case(
+            &format!("resident memory of {who}"),
+            resident(pid.unwrap()),
+            "MiB",
+        );
+    }
+    if flag("--keep") {
+        println!("logs are kept in {}", place.keep().display());
+    }
     stage.a.stop().await.unwrap();
     stage.b.stop().await.unwrap();
     stage.synapse.stop().await.unwrap();
