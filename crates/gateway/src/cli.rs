@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 mod admin_link;
 mod appservice;
+mod backup;
 mod check;
 mod content;
 pub(crate) mod doctor;
@@ -19,6 +20,7 @@ mod node;
 mod output;
 mod peers;
 mod reports;
+mod restore;
 mod room;
 mod schema;
 mod serve;
@@ -60,6 +62,8 @@ enum Command {
     Reports(reports::ReportsArgs),
     Keys(keys::KeysArgs),
     Peers(peers::PeersArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     Store(store::StoreArgs),
     Content(content::ContentArgs),
     Graph(graph::GraphArgs),
@@ -123,6 +127,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Reports(args) => reports::run(args, &config()?),
         Command::Keys(args) => keys::run(&args, &config()?),
         Command::Peers(args) => peers::run(args, config),
+        Command::Backup(args) => backup::run(&args, &config()?, &path),
+        Command::Restore(args) => restore::run(&args, &path),
         Command::Store(args) => store::run(args, &config()?),
         Command::Content(args) => content::run(args),
         Command::Graph(args) => graph::run_online(args, &config()?),

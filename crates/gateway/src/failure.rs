@@ -27,6 +27,8 @@ pub enum Code {
     StoreLocked,
     /// The store's contents are not what they should be.
     StoreDamaged,
+    /// A backup is not whole, or not one.
+    BackupDamaged,
     /// An address can't be listened on.
     Listen,
     /// The admin API of the running service doesn't answer or refuses.
@@ -51,7 +53,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ConfigMissing,
         Self::ConfigSyntax,
         Self::ConfigUnknownKey,
@@ -63,6 +65,7 @@ impl Code {
         Self::StoreOpen,
         Self::StoreLocked,
         Self::StoreDamaged,
+        Self::BackupDamaged,
         Self::Listen,
         Self::Admin,
         Self::Exists,
@@ -89,6 +92,7 @@ impl Code {
             Self::StoreOpen => "store-open",
             Self::StoreLocked => "store-locked",
             Self::StoreDamaged => "store-damaged",
+            Self::BackupDamaged => "backup-damaged",
             Self::Listen => "listen",
             Self::Admin => "admin",
             Self::Exists => "exists",
@@ -112,7 +116,7 @@ impl Code {
             | Self::ConfigValue
             | Self::ConfigSecret => 3,
             Self::KeyFile | Self::Certificate | Self::Registration => 4,
-            Self::StoreOpen | Self::StoreLocked | Self::StoreDamaged => 5,
+            Self::StoreOpen | Self::StoreLocked | Self::StoreDamaged | Self::BackupDamaged => 5,
             Self::Listen | Self::Admin => 6,
             Self::CheckFailed => 7,
             Self::Exists | Self::NotFound => 8,

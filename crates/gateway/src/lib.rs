@@ -8,6 +8,7 @@ pub mod config;
 pub mod faces;
 pub mod failure;
 pub mod files;
+mod heads;
 pub mod keys;
 pub mod manager;
 pub mod matrix;

@@ -8,6 +8,7 @@ use crate::faces::client::ClientFace;
 use crate::faces::matrix as matrix_face;
 use crate::faces::mimi::MimiFace;
 use crate::failure::{Code, Failure};
+use crate::heads;
 use crate::keys;
 use crate::matrix;
 use crate::mimi_client::MimiClient;
@@ -276,7 +277,7 @@ impl Service {
             .map(|l| tokio::spawn(l.run(stop.clone())))
             .collect();
         let (stop_background, stop) = stop_pair();
-        let peers: Arc<dyn Transport> = Arc::new(MimiTransport::new(client, engine.clone()));
+        let peers: Arc<dyn Transport> = Arc::new(MimiTransport::new(client.clone(), engine.clone()));
         let to_homeserver = beside.as_ref().map(|b| -> Arc<dyn Transport> {
             let transport = HomeserverTransport::new(b.homeserver.clone(), Arc::new(engine.clone()));
             let version = config.appservice.as_ref().and_then(|a| a.room_version.clone());
@@ -291,7 +292,10 @@ impl Service {
             servers: to_servers,
         };
         let senders = Senders::new(engine.clone(), transports, SenderSettings::default());
-        let mut background = vec![tokio::spawn(senders.run(stop.clone()))];
+        let mut background = vec![
+            tokio::spawn(senders.run(stop.clone())),
+            tokio::spawn(heads::compare(engine.clone(), client, stop.clone())),
+        ];
         background.extend(nodes.background(&stop));
         if let Some(federation) = federation {
             let mut stop = stop.clone();

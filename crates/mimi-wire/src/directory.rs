@@ -49,6 +49,13 @@ pub struct Directory {
     /// Variable: the URL to download.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_download: Option<UriTemplate>,
+    /// Our own extension: the newest epoch of a room that the provider knows. Variable: the room.
+    #[serde(
+        default,
+        rename = "org.causeway.roomHead",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub room_head: Option<UriTemplate>,
     /// Our own key, since the draft names none: the OHTTP gateway, no variable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ohttp_gateway: Option<String>,
@@ -80,11 +87,13 @@ pub enum Endpoint {
     ReportAbuse,
     /// `proxyDownload`
     ProxyDownload,
+    /// Our own extension: `org.causeway.roomHead`
+    RoomHead,
 }
 
 impl Endpoint {
     /// All endpoints.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::KeyMaterial,
         Self::Update,
         Self::Notify,
@@ -95,9 +104,10 @@ impl Endpoint {
         Self::IdentifierQuery,
         Self::ReportAbuse,
         Self::ProxyDownload,
+        Self::RoomHead,
     ];
 
-    /// Its key in the directory, also the name in the paths we serve.
+    /// Its key in the directory (an extension's without its prefix), also the name in the paths we serve.
     pub const fn name(self) -> &'static str {
         match self {
             Self::KeyMaterial => "keyMaterial",
@@ -110,6 +120,7 @@ impl Endpoint {
             Self::IdentifierQuery => "identifierQuery",
             Self::ReportAbuse => "reportAbuse",
             Self::ProxyDownload => "proxyDownload",
+            Self::RoomHead => "roomHead",
         }
     }
 
@@ -143,6 +154,7 @@ impl Directory {
             identifier_query: make(Endpoint::IdentifierQuery)?,
             report_abuse: make(Endpoint::ReportAbuse)?,
             proxy_download: make(Endpoint::ProxyDownload)?,
+            room_head: make(Endpoint::RoomHead)?,
             ohttp_gateway: None,
             asset_hosts: None,
         })
@@ -161,6 +173,7 @@ impl Directory {
             Endpoint::IdentifierQuery => &self.identifier_query,
             Endpoint::ReportAbuse => &self.report_abuse,
             Endpoint::ProxyDownload => &self.proxy_download,
+            Endpoint::RoomHead => &self.room_head,
         }
         .as_ref()
     }

@@ -155,6 +155,12 @@ pub(crate) enum RoomCommand {
         actor: Actor,
         report: Vec<u8>,
     },
+    /// All peers of a fenced room have told their newest epoch.
+    Compared {
+        newest: u64,
+    },
+    /// An operator gives up what happened since the backup.
+    AcceptRollback,
 }
 
 /// A KeyPackage that was handed out for a room through its hub.
@@ -301,6 +307,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Done,
+    /// Refused, and why was worth writing down.
+    Fenced,
     Taken(crate::homeserver::Taken),
     Room(Box<RoomView>),
     Update(UpdateRoomResponse),
@@ -310,7 +318,9 @@ pub(crate) enum Reply {
     GroupInfo(Box<GroupInfoResponse>),
     KeyMaterial(Box<KeyMaterialResponse>),
     Session(Session),
-    Challenge { nonce: String },
+    Challenge {
+        nonce: String,
+    },
     Devices(Vec<Device>),
     Stock(KeyPackageStock),
     Consents(ConsentBook),

@@ -11,6 +11,7 @@ use crate::aside::Aside;
 use crate::clock::Clock;
 use crate::command::{Command, HomeserverCommand, Reply, RequestContext, RoomCommand, UserCommand};
 use crate::decision::Decision;
+use crate::fence::{self, Fenced};
 use crate::migrate::migrate;
 use crate::outbox::{Destination, DestinationRecord};
 use crate::owner::{Owner, UriKey};
@@ -124,6 +125,7 @@ pub(crate) struct Env {
     /// This node's own store, where `store` is that of all nodes.
     pub(crate) local: Arc<dyn Store>,
     pub(crate) aside: Aside,
+    pub(crate) fence: Fenced,
     feeds: Mutex<HashMap<UriKey, watch::Sender<u64>>>,
     wake: Mutex<HashMap<Destination, Arc<Notify>>>,
     /// Destinations that have spoken since their sender last looked.
@@ -304,6 +306,7 @@ impl Engine {
         store.get(Space::Cursor, b"probe").await?;
         migrate(local.as_ref()).await?;
         let wakes = Wakes::load(store.as_ref()).await?;
+        let fence = Fenced::load(store.as_ref()).await?;
         let env = Arc::new(Env {
             config,
             node: keys.node,
@@ -313,6 +316,7 @@ impl Engine {
             sequencer,
             local,
             aside: Aside::default(),
+            fence,
             feeds: Mutex::default(),
             wake: Mutex::default(),
             revived: Mutex::default(),
@@ -384,9 +388,14 @@ impl Engine {
         room: &MimiUri,
         command: RoomCommand,
     ) -> Result<Reply, Refusal> {
-        self.workers
+        let reply = self
+            .workers
             .execute(&self.env, Owner::Room(room.clone()), ctx, Command::Room(command))
-            .await
+            .await?;
+        match reply {
+            Reply::Fenced => Err(fence::refusal()),
+            reply => Ok(reply),
+        }
     }
 
     async fn user_command(

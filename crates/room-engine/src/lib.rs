@@ -11,6 +11,7 @@ mod command;
 mod consent;
 mod decision;
 mod engine;
+mod fence;
 pub mod ghost;
 pub mod graphs;
 mod homeserver;
@@ -36,6 +37,7 @@ pub use engine::{
     Engine, EngineConfig, EngineError, HomeserverInfo, Hub, Keys, LONGEST_POLL, Limits, Swept, UpdateFate,
     UserPolicies,
 };
+pub use fence::{FencedRoom, raise_fence};
 pub use homeserver::{InboundEvent, InboundTransaction, SetAside, Taken};
 pub use refusal::Refusal;
 pub use room::{PortalAct, Thresholds};

@@ -141,7 +141,7 @@ fn split_room(key: &[u8], value: &[u8], batch: &mut Batch) -> Result<(), StoreEr
         feed_next: old.feed_next,
         outbox_next: old.outbox_next,
         snapshot: old.snapshot,
-        portal_revision: 0,
+        ..RoomHead::default()
     };
     put(batch, Space::RoomHead, key, &head)?;
     let room = RoomRecord {

@@ -71,6 +71,12 @@ pub(crate) struct RoomHead {
     /// Changes with everything that the portal shows.
     #[serde(default)]
     pub(crate) portal_revision: u64,
+    /// The newest fence up to which the room is free: see `fence`.
+    #[serde(default)]
+    pub(crate) unfenced: u64,
+    /// While the room is fenced: a later epoch that somebody has shown.
+    #[serde(default)]
+    pub(crate) ahead: Option<u64>,
 }
 
 /// The end of the room's event graph.

@@ -35,13 +35,15 @@ pub use face::Thresholds;
 pub(crate) use message::Verdict;
 pub use requests::PortalAct;
 pub(crate) use requests::PortalRequest;
+use scribe::Changes;
+pub(crate) use scribe::Scribe;
 
 /// What the room's worker keeps in memory.
 pub(crate) struct RoomState {
     uri: MimiUri,
-    records: Option<Records>,
+    pub(crate) records: Option<Records>,
     /// The group, where this provider is the hub.
-    group: Option<delivery_service::Group>,
+    pub(crate) group: Option<delivery_service::Group>,
     /// At a follower: since when the hub's messages are turned away because one before them is missing.
     ahead_since: Option<u64>,
     /// The graph's index, once another server had to do with it.
@@ -170,6 +172,9 @@ impl RoomState {
         ctx: &RequestContext,
         command: &RoomCommand,
     ) -> Result<Decision, Refusal> {
+        if let Some(decision) = self.behind_fence(env, ctx, command) {
+            return decision;
+        }
         match command {
             RoomCommand::Create {
                 who,
@@ -211,6 +216,8 @@ impl RoomState {
             RoomCommand::PortalClosed { portal } => self.portal_closed(env, ctx, portal),
             RoomCommand::Unbridge => self.unbridge(env, ctx),
             RoomCommand::Bridge => self.bridge(env, ctx),
+            RoomCommand::Compared { newest } => self.compared(env, ctx, *newest),
+            RoomCommand::AcceptRollback => self.accept_rollback(env, ctx),
         }
     }
 
@@ -223,12 +230,12 @@ impl RoomState {
         UriKey::of(&self.uri)
     }
 
-    fn known(&self) -> Result<&Records, Refusal> {
+    pub(crate) fn known(&self) -> Result<&Records, Refusal> {
         self.records.as_ref().ok_or(Refusal::Unknown { what: "room" })
     }
 
     /// Takes over what a decision changed.
-    fn take(&mut self, changes: scribe::Changes) {
+    pub(crate) fn take(&mut self, changes: Changes) {
         self.records = changes.onto(self.records.take());
     }
 

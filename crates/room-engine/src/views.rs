@@ -41,6 +41,10 @@ pub struct RoomView {
     pub participants: Vec<(MimiUri, Option<u32>)>,
     /// Position after the newest feed entry.
     pub feed_next: u64,
+    /// Restored from a backup, and not known yet to be up to date: the room takes no handshakes.
+    pub fenced: bool,
+    /// While it is fenced: a later epoch that somebody has shown.
+    pub ahead: Option<u64>,
 }
 
 /// A room as one of its users may see it.

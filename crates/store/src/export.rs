@@ -17,7 +17,7 @@ mod line;
 mod read;
 mod write;
 
-pub use read::import;
+pub use read::{import, import_and, inspect};
 pub use write::export;
 
 /// Newest format of exports; every older one can be read.
@@ -48,4 +48,14 @@ pub struct Summary {
     pub blobs: u64,
     /// SHA-256 of the export up to its last line.
     pub sha256: [u8; 32],
+}
+
+impl Summary {
+    fn of(done: Progress, sha256: [u8; 32]) -> Self {
+        Self {
+            records: done.records,
+            blobs: done.blobs,
+            sha256,
+        }
+    }
 }

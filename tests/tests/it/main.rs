@@ -9,6 +9,7 @@
 )]
 
 mod appservice;
+mod backup;
 mod claims;
 mod clients;
 mod content;

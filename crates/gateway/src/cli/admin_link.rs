@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::faces::admin::api::{
     Account, AccountAdded, AddAccount, AddNode, AdminError, Graph, GraphEvent, GraphJoined, GraphState,
     HomeserverStatus, InviteToGraph, JoinGraph, Nodes, PREFIX, Reloaded, Report, Room, SendToGraph,
-    SetAsideEvent,
+    SetAsideEvent, Unfence, Unfenced,
 };
 use crate::failure::{Code, Failure};
 use crate::service::{admin_token, open_engine};
@@ -282,6 +282,43 @@ impl Link {
         }
     }
 
+    /// Writes an export of the store.
+    pub(super) async fn export(&self, out: &mut (impl std::io::Write + Send)) -> Result<(), Failure> {
+        match self {
+            Self::Running { .. } => {
+                let mut response = self
+                    .send(Method::GET, "/export", None::<&()>, Some(LONGEST_EXPORT))
+                    .await?;
+                while let Some(part) = response.chunk().await.map_err(lost)? {
+                    out.write_all(&part).map_err(unwritten)?;
+                }
+                out.flush().map_err(unwritten)
+            }
+            Self::Stopped(engine) => engine
+                .export(out, super::store::progress("backup"))
+                .await
+                .map(drop)
+                .map_err(super::store_failure),
+        }
+    }
+
+    /// Lets rooms take handshakes again; returns how many did not before.
+    pub(super) async fn unfence(&self, room: Option<&MimiUri>) -> Result<Unfenced, Failure> {
+        match self {
+            Self::Running { .. } => {
+                let body = Unfence {
+                    room: room.map(ToString::to_string),
+                };
+                self.json(Method::POST, "/unfence", Some(&body)).await
+            }
+            Self::Stopped(engine) => {
+                let ctx = (&RequestId::random()).into();
+                let rooms = engine.accept_rollback(ctx, room).await;
+                rooms.map(Unfenced::from).map_err(|e| refused(&e))
+            }
+        }
+    }
+
     /// Whether the service runs, and so works off what is asked of it.
     pub(super) fn is_running(&self) -> bool {
         matches!(self, Self::Running { .. })
@@ -380,27 +417,34 @@ impl Link {
         path: &str,
         body: Option<&(impl serde::Serialize + Sync)>,
     ) -> Result<bytes::Bytes, Failure> {
+        let response = self.send(method, path, body, None).await?;
+        response.bytes().await.map_err(lost)
+    }
+
+    /// Sends a request to the running service and waits for the head of a good answer.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl serde::Serialize + Sync)>,
+        timeout: Option<Duration>,
+    ) -> Result<reqwest::Response, Failure> {
         let Self::Running { http, base, token } = self else {
-            return Ok(bytes::Bytes::new());
+            return Err(Failure::new(Code::Internal, "no service to ask", "report this"));
         };
         let mut request = http.request(method, format!("{base}{path}")).bearer_auth(token);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let lost = |e: reqwest::Error| {
-            Failure::new(
-                Code::Admin,
-                "the running service doesn't answer",
-                "look at its log and at /readyz",
-            )
-            .with_source(e)
-        };
+        if let Some(timeout) = timeout {
+            request = request.timeout(timeout);
+        }
         let response = request.send().await.map_err(lost)?;
         let status = response.status();
-        let body = response.bytes().await.map_err(lost)?;
         if status.is_success() {
-            return Ok(body);
+            return Ok(response);
         }
+        let body = response.bytes().await.map_err(lost)?;
         let error: AdminError = serde_json::from_slice(&body).unwrap_or_else(|_| AdminError {
             code: String::new(),
             error: format!("HTTP status {status}"),
@@ -426,6 +470,22 @@ pub(super) enum PortalAct {
     Unbridge,
     Bridge,
     Sync,
+}
+
+/// An export of a store of any size is through within this time.
+const LONGEST_EXPORT: Duration = Duration::from_hours(24);
+
+fn lost(error: reqwest::Error) -> Failure {
+    Failure::new(
+        Code::Admin,
+        "the running service doesn't answer",
+        "look at its log and at /readyz",
+    )
+    .with_source(error)
+}
+
+fn unwritten(error: std::io::Error) -> Failure {
+    Failure::new(Code::Usage, "the export can't be written", "check the disk").with_source(error)
 }
 
 fn segment(text: &str) -> String {

@@ -14,7 +14,8 @@ use mimi_wire::MimiUri;
 Examples:
   causeway room ls
   causeway room show mimi://a.example/r/club --json
-  causeway room unbridge mimi://a.example/r/club")]
+  causeway room unbridge mimi://a.example/r/club
+  causeway room unfence mimi://a.example/r/club --accept-rollback")]
 pub(super) struct RoomArgs {
     #[command(subcommand)]
     command: RoomCommand,
@@ -44,6 +45,24 @@ enum RoomCommand {
         /// Do not wait until it is done.
         #[arg(long)]
         no_wait: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let rooms that were restored from a backup take handshakes again although peers may have gone on since.
+    ///
+    /// Where they have, the room goes back to the epoch of the backup: members who are ahead have to join again, and
+    /// what was changed in between is lost. Rooms whose peers could be asked and are not ahead need no such step.
+    Unfence {
+        /// The room URI.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        room: Option<String>,
+        /// All fenced rooms.
+        #[arg(long)]
+        all: bool,
+        /// Say that what happened since the backup may be lost.
+        #[arg(long, required = true)]
+        accept_rollback: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -81,10 +100,18 @@ async fn act(command: RoomCommand, link: &Link) -> Result<(), Failure> {
                 .map(|r| {
                     let hub = if r.is_hub { "(here)".to_owned() } else { r.hub };
                     let name = r.name.unwrap_or_default();
-                    [r.room, hub, r.epoch, r.participants.len().to_string(), name]
+                    let state = if r.fenced { "fenced" } else { "" };
+                    [
+                        r.room,
+                        hub,
+                        r.epoch,
+                        r.participants.len().to_string(),
+                        state.to_owned(),
+                        name,
+                    ]
                 })
                 .collect();
-            output::table(["ROOM", "HUB", "EPOCH", "PARTICIPANTS", "NAME"], &rows);
+            output::table(["ROOM", "HUB", "EPOCH", "PARTICIPANTS", "STATE", "NAME"], &rows);
             Ok(())
         }
         RoomCommand::Show { room, json } => {
@@ -104,6 +131,18 @@ async fn act(command: RoomCommand, link: &Link) -> Result<(), Failure> {
         }
         RoomCommand::Bridge { room } => link.portal(&uri_of(&room)?, PortalAct::Bridge).await,
         RoomCommand::Sync { room } => link.portal(&uri_of(&room)?, PortalAct::Sync).await,
+        RoomCommand::Unfence { room, json, .. } => {
+            let room = room.as_deref().map(uri_of).transpose()?;
+            let freed = link.unfence(room.as_ref()).await?;
+            if json {
+                return output::json(&freed);
+            }
+            for room in &freed.rooms {
+                println!("{room}");
+            }
+            eprintln!("{} rooms take handshakes again", freed.rooms.len());
+            Ok(())
+        }
     }
 }
 
@@ -147,6 +186,14 @@ async fn closed(link: &Link, uri: &MimiUri, quiet: bool) -> Result<Room, Failure
     }
 }
 
+fn fence(room: &Room) -> String {
+    match (room.fenced, &room.ahead) {
+        (false, _) => "no".to_owned(),
+        (true, None) => "yes: restored from a backup, its peers' heads are not compared yet".to_owned(),
+        (true, Some(epoch)) => format!("yes: restored from a backup, and peers have reached epoch {epoch}"),
+    }
+}
+
 fn show(room: &Room) {
     let none = || "none".to_owned();
     for (what, value) in [
@@ -184,6 +231,7 @@ fn show(room: &Room) {
             "opaque: no key that opens its messages is in this gateway".to_owned(),
         ),
         ("next in feed", room.feed_next.to_string()),
+        ("fenced", fence(room)),
     ] {
         println!("{what:<14} {value}");
     }

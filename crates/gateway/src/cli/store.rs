@@ -88,7 +88,7 @@ impl Moved {
     }
 }
 
-fn progress(what: &'static str) -> impl FnMut(export::Progress) + Send {
+pub(super) fn progress(what: &'static str) -> impl FnMut(export::Progress) + Send {
     let mut last = std::time::Instant::now();
     move |p| {
         if last.elapsed().as_secs() >= 2 {

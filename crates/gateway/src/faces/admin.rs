@@ -15,6 +15,7 @@ use store::Store;
 
 pub mod api;
 mod endpoints;
+mod export;
 mod graphs;
 mod health;
 mod nodes;
@@ -98,6 +99,8 @@ impl AdminFace {
             .route("/graphs/{room}/invite", post(graphs::invite))
             .route("/graphs/{room}/send", post(graphs::send))
             .route("/graphs/{room}/events", get(graphs::events))
+            .route("/export", get(export::export))
+            .route("/unfence", post(endpoints::unfence))
             .layer(axum::middleware::from_fn_with_state(
                 self.clone(),
                 endpoints::authenticate,

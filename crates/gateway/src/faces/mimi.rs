@@ -88,6 +88,7 @@ impl MimiFace {
             .route("/v1/proxyDownload/{*url}", get(assets::proxy_download))
             .route("/v1/asset/{id}", get(assets::asset))
             .route("/v1/ohttp", get(assets::ohttp_keys).post(assets::ohttp_gateway))
+            .route("/v1/roomHead/{*room}", post(endpoints::room_head))
             .route_layer(axum::middleware::from_fn_with_state(self.clone(), inbound::admit));
         for_peers
             .route(WELL_KNOWN_PATH, get(serve_directory))

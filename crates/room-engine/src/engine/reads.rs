@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use mimi_wire::uri::MimiUri;
 use std::collections::BTreeMap;
+use store::export::{Progress, Summary, export};
 use store::{BlobHash, Scan, Space, StoreError};
 
 use super::{Engine, EngineError, Env};
@@ -81,6 +82,8 @@ impl Env {
             },
             participants,
             feed_next: head.feed_next,
+            fenced: self.fence.holds(head),
+            ahead: head.ahead,
         }
     }
 }
@@ -88,18 +91,31 @@ impl Env {
 impl Engine {
     /// Every room of this provider.
     pub async fn rooms(&self) -> Result<Vec<RoomView>, EngineError> {
-        let mut ids = Vec::new();
+        let mut rooms = Vec::new();
+        for room in self.room_uris().await? {
+            rooms.extend(self.room(&room).await?);
+        }
+        Ok(rooms)
+    }
+
+    pub(crate) async fn room_uris(&self) -> Result<Vec<MimiUri>, EngineError> {
+        let mut uris = Vec::new();
         self.each(Space::Room, b"", |key, value| {
             let record: RoomRecord = parse(Space::Room, key, value)?;
-            ids.push(record.room);
+            uris.push(record.room);
             Ok(())
         })
         .await?;
-        let mut rooms = Vec::with_capacity(ids.len());
-        for room in &ids {
-            rooms.extend(self.room(room).await?);
-        }
-        Ok(rooms)
+        Ok(uris)
+    }
+
+    /// Writes the whole store as it is now; it can be in use meanwhile.
+    pub async fn export(
+        &self,
+        out: &mut (impl std::io::Write + Send),
+        progress: impl FnMut(Progress) + Send,
+    ) -> Result<Summary, StoreError> {
+        export(self.env.store.as_ref(), out, progress).await
     }
 
     /// One room.

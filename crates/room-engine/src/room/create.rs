@@ -118,6 +118,7 @@ impl<'a> Scribe<'a> {
                 prev: None,
             },
             feed_next: 1,
+            unfenced: env.fence.free(),
             ..RoomHead::default()
         };
         let mut scribe = Self::on_nothing(env, ctx, record, head);

@@ -257,6 +257,8 @@ impl Scribe<'_> {
         self.head.epoch = self.head.epoch.max(epoch.saturating_add(1));
         let place = own_commit_key(UriKey::of(&self.room.room), epoch);
         self.decision.delete(Space::OwnCommit, place);
+        // Nobody knows the room's head better than its hub, who has just told it.
+        self.unfence();
         // The hub takes no commit that leaves out an accepted leave, so those who were leaving are gone now.
         for user in self.leaving() {
             self.dismiss(&user, access.get(&user).cloned(), pos.saturating_add(1))?;

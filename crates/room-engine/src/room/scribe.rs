@@ -28,13 +28,13 @@ use crate::refusal::Refusal;
 /// Snapshots up to this size are records; larger ones are blobs.
 const INLINE_SNAPSHOT: usize = 60 * 1024;
 
-pub(super) struct Scribe<'a> {
-    pub(super) env: &'a Env,
+pub(crate) struct Scribe<'a> {
+    pub(crate) env: &'a Env,
     ctx: &'a RequestContext,
     /// Nothing for a room that is new.
     before: Option<&'a Records>,
     pub(super) room: Cow<'a, RoomRecord>,
-    pub(super) head: RoomHead,
+    pub(crate) head: RoomHead,
     /// Those who change.
     participants: BTreeMap<MimiUri, ParticipantRecord>,
     pub(super) decision: Decision,
@@ -43,7 +43,7 @@ pub(super) struct Scribe<'a> {
 }
 
 /// What a decision changes of a room's records.
-pub(super) struct Changes {
+pub(crate) struct Changes {
     room: Option<RoomRecord>,
     head: RoomHead,
     participants: BTreeMap<MimiUri, ParticipantRecord>,
@@ -97,7 +97,7 @@ impl Entry {
 
 impl<'a> Scribe<'a> {
     /// Writes on in a room.
-    pub(super) fn new(env: &'a Env, ctx: &'a RequestContext, records: &'a Records) -> Self {
+    pub(crate) fn new(env: &'a Env, ctx: &'a RequestContext, records: &'a Records) -> Self {
         Self::with(
             env,
             ctx,
@@ -512,7 +512,7 @@ impl<'a> Scribe<'a> {
     }
 
     /// The decision with the changed records in it, and the changes.
-    pub(super) fn finish(mut self, reply: Reply) -> Result<(Decision, Changes), Refusal> {
+    pub(crate) fn finish(mut self, reply: Reply) -> Result<(Decision, Changes), Refusal> {
         let id = self.id();
         self.decision.put(Space::RoomHead, id.0.to_vec(), &self.head)?;
         let room = match self.room {

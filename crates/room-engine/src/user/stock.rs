@@ -67,8 +67,12 @@ pub(super) async fn load(env: &Env, user: UriKey) -> Result<Vec<Stocked>, Refusa
     let mut stock = Vec::new();
     for (key, value) in env.store.scan(Scan::prefix(Space::KeyPackage, user.0)).await? {
         let record: KeyPackageRecord = parse(Space::KeyPackage, &key, &value)?;
+        let package = KeyPackage::from_bytes(&record.octets.0).map_err(Refusal::internal)?;
+        if env.fence.may_be_spent(record.uploaded_at) && !package.is_last_resort() {
+            continue;
+        }
         stock.push(Stocked {
-            package: KeyPackage::from_bytes(&record.octets.0).map_err(Refusal::internal)?,
+            package,
             key: key.to_vec(),
             record,
         });

@@ -9,7 +9,7 @@ use super::{
     EXPORT_FORMAT, IMPORTING, Progress, Summary,
     line::{self, End, Header, Line},
 };
-use crate::{Batch, BlobHash, MAX_BLOB, MAX_VALUE, Space, Store, StoreError, Verify};
+use crate::{Batch, BlobHash, MAX_BLOB, MAX_VALUE, SledStore, Space, Store, StoreError, Verify};
 
 /// Longest line: a blob in base64 and the words around it.
 const MAX_LINE: u64 = (MAX_BLOB / 3 * 4 + MAX_VALUE) as u64;
@@ -25,17 +25,23 @@ const BATCH_BYTES: usize = 1024 * 1024;
 pub async fn import(
     store: &dyn Store,
     input: &mut (impl BufRead + Send),
+    progress: impl FnMut(Progress) + Send,
+) -> Result<Summary, StoreError> {
+    import_and(store, input, Batch::new(), progress).await
+}
+
+/// The same, with further records written in the step that makes the store usable.
+pub async fn import_and(
+    store: &dyn Store,
+    input: &mut (impl BufRead + Send),
+    further: Batch,
     mut progress: impl FnMut(Progress) + Send,
 ) -> Result<Summary, StoreError> {
     let stats = store.stats().await?;
     if stats.records() > 0 || stats.blobs > 0 {
         return Err(StoreError::NotEmpty);
     }
-    let mut lines = Lines {
-        input,
-        hash: Sha256::new(),
-        number: 0,
-    };
+    let mut lines = Lines::new(input);
     let header = lines.header(stats.format)?;
     let mut mark = Batch::restoring();
     mark.put(Space::Meta, IMPORTING, Bytes::new());
@@ -46,26 +52,18 @@ pub async fn import(
         ..Progress::default()
     };
     let mut batch = Batch::restoring();
-    let (end, sha256) = loop {
-        let (line, before) = lines.line()?;
-        match line {
-            Line::Record { space, key, value } => {
-                if done.blobs > 0 {
-                    return Err(lines.bad("a record behind a blob"));
-                }
-                let (space, key, value) = lines.record(&space, &key, &value)?;
+    let sha256 = loop {
+        match lines.item(&header, &mut done)? {
+            Item::Record(space, key, value) => {
                 batch.put(space, key, value);
-                done.records += 1;
             }
-            Line::Blob { blob, data } => {
-                let (hash, data) = lines.blob(&blob, &data)?;
+            Item::Blob(hash, data) => {
                 if store.blob_put(data).await? != hash {
                     return Err(lines.bad("a blob's bytes do not have its hash"));
                 }
-                done.blobs += 1;
                 progress(done);
             }
-            Line::End { end } => break (end, before),
+            Item::End(sha256) => break sha256,
         }
         if batch.len() >= BATCH || batch.bytes() >= BATCH_BYTES {
             store
@@ -74,20 +72,34 @@ pub async fn import(
             progress(done);
         }
     };
-    lines.check_end(&end, &header, done, sha256)?;
     if !batch.is_empty() {
         store.commit(batch).await?;
         progress(done);
     }
     check_store(store, &header, done).await?;
-    let mut unmark = Batch::restoring();
+    let mut unmark = further;
+    unmark.restoring = true;
     unmark.delete(Space::Meta, IMPORTING);
     store.commit(unmark).await?;
-    Ok(Summary {
-        records: done.records,
-        blobs: done.blobs,
-        sha256,
-    })
+    Ok(Summary::of(done, sha256))
+}
+
+/// Reads an export to its end and says whether it is whole: form, counts, hashes. Needs no store.
+pub fn inspect(input: &mut impl BufRead) -> Result<Summary, StoreError> {
+    let mut lines = Lines::new(input);
+    let header = lines.header(SledStore::FORMAT)?;
+    let mut done = Progress::default();
+    loop {
+        match lines.item(&header, &mut done)? {
+            Item::Record(..) => {}
+            Item::Blob(hash, data) => {
+                if BlobHash::of(&data) != hash {
+                    return Err(lines.bad("a blob's bytes do not have its hash"));
+                }
+            }
+            Item::End(sha256) => return Ok(Summary::of(done, sha256)),
+        }
+    }
 }
 
 /// The store holds what the export said, and nothing is damaged.
@@ -130,7 +142,47 @@ struct Lines<'a, R> {
     number: u64,
 }
 
-impl<R: BufRead> Lines<'_, R> {
+/// What a line says.
+enum Item {
+    Record(Space, Vec<u8>, Vec<u8>),
+    Blob(BlobHash, Bytes),
+    /// The hash of everything before the end.
+    End([u8; 32]),
+}
+
+impl<'a, R: BufRead> Lines<'a, R> {
+    fn new(input: &'a mut R) -> Self {
+        Self {
+            input,
+            hash: Sha256::new(),
+            number: 0,
+        }
+    }
+
+    /// The next line behind the header, checked and counted.
+    fn item(&mut self, header: &Header, done: &mut Progress) -> Result<Item, StoreError> {
+        let (line, before) = self.line()?;
+        match line {
+            Line::Record { space, key, value } => {
+                if done.blobs > 0 {
+                    return Err(self.bad("a record behind a blob"));
+                }
+                let (space, key, value) = self.record(&space, &key, &value)?;
+                done.records += 1;
+                Ok(Item::Record(space, key, value))
+            }
+            Line::Blob { blob, data } => {
+                let (hash, data) = self.blob(&blob, &data)?;
+                done.blobs += 1;
+                Ok(Item::Blob(hash, data))
+            }
+            Line::End { end } => {
+                self.check_end(&end, header, *done, before)?;
+                Ok(Item::End(before))
+            }
+        }
+    }
+
     fn bad(&self, why: impl Into<String>) -> StoreError {
         StoreError::BadExport {
             line: self.number,

@@ -94,11 +94,7 @@ pub async fn export(
     out.out
         .flush()
         .map_err(|error| StoreError::io("write", EXPORT, error))?;
-    Ok(Summary {
-        records: done.records,
-        blobs: done.blobs,
-        sha256,
-    })
+    Ok(Summary::of(done, sha256))
 }
 
 /// Stands in for the path in errors: the writer is the caller's.

@@ -3,7 +3,7 @@
 use super::{Harness, guard, put};
 use crate::{
     Batch, MemoryStore, OwnerKey, Record, Space, Store, StoreError,
-    export::{Progress, export, import},
+    export::{Progress, export, import, inspect},
 };
 
 async fn filled(harness: &impl Harness) -> impl Store {
@@ -43,6 +43,7 @@ async fn records(store: &impl Store) -> Vec<Record> {
 
 /// Imports into a new store of the kind under test.
 async fn refused(harness: &impl Harness, text: &[u8]) -> StoreError {
+    assert!(inspect(&mut &text[..]).is_err());
     let store = harness.create().await;
     import(&store, &mut &text[..], |_| {})
         .await
@@ -58,6 +59,7 @@ pub async fn an_export_makes_the_same_store_again(harness: &impl Harness) {
         .await
         .unwrap();
     assert_eq!((told.records, told.blobs), (1203, 3));
+    assert_eq!(inspect(&mut &text[..]).unwrap(), told);
     assert!(steps.is_sorted_by_key(|progress| progress.records + progress.blobs));
     assert_eq!(
         steps.last().map(|progress| (progress.records, progress.blobs)),

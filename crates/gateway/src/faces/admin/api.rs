@@ -26,6 +26,8 @@
 //! | `POST /graphs/{room}/invite` | [`InviteToGraph`] | [`GraphEvent`] |
 //! | `POST /graphs/{room}/send` | [`SendToGraph`] | [`GraphEvent`] |
 //! | `GET /graphs/{room}/events` | | every event with its verdict as JSON lines, in order of admission |
+//! | `GET /export` | | an export of the store, JSON Lines |
+//! | `POST /unfence` | [`Unfence`] | [`Unfenced`] |
 
 use room_engine::outbox::Destination;
 use room_engine::{AbuseReportView, AccountView, QueueView, ReportedMessageView, RoomView};
@@ -165,6 +167,36 @@ pub struct Room {
     pub participants: Vec<Participant>,
     /// Position after the newest feed entry.
     pub feed_next: u64,
+    /// Restored from a backup, and not known yet to be up to date: the room takes no handshakes.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub fenced: bool,
+    /// While it is fenced: a later epoch that somebody has shown, decimal.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub ahead: Option<String>,
+}
+
+/// `POST /unfence`: fenced rooms take handshakes again although peers may have gone on since the backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unfence {
+    /// This room; all of them where it is null.
+    pub room: Option<String>,
+}
+
+/// What `POST /unfence` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unfenced {
+    /// The rooms that were fenced.
+    pub rooms: Vec<String>,
+}
+
+impl From<Vec<mimi_wire::MimiUri>> for Unfenced {
+    fn from(rooms: Vec<mimi_wire::MimiUri>) -> Self {
+        Self {
+            rooms: rooms.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 /// A participant of a room.
@@ -403,6 +435,8 @@ impl From<RoomView> for Room {
             portal_state: view.portal_state.to_owned(),
             participants: view.participants.into_iter().map(participant).collect(),
             feed_next: view.feed_next,
+            fenced: view.fenced,
+            ahead: view.ahead.map(|epoch| epoch.to_string()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::api::{
     Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, Queue, Reloaded, Report, Room,
-    SetAsideEvent,
+    SetAsideEvent, Unfence, Unfenced,
 };
 use super::{AdminFace, FACE};
 use crate::web::{RequestId, refused};
@@ -94,15 +94,19 @@ pub(super) async fn accounts(State(face): State<AdminFace>) -> Result<Json<Vec<A
     ))
 }
 
+async fn read<T: serde::de::DeserializeOwned>(face: &AdminFace, request: Request) -> Result<T, Problem> {
+    let body = face.0.limit.read(request.into_body()).await;
+    let body = body.map_err(|e| Problem::new(e.status(), e.code(), e.to_string()))?;
+    serde_json::from_slice(&body)
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("the body: {e}")))
+}
+
 pub(super) async fn add_account(
     State(face): State<AdminFace>,
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<Json<AccountAdded>, Problem> {
-    let body = face.0.limit.read(request.into_body()).await;
-    let body = body.map_err(|e| Problem::new(e.status(), e.code(), e.to_string()))?;
-    let body: AddAccount = serde_json::from_slice(&body)
-        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("the body: {e}")))?;
+    let body: AddAccount = read(&face, request).await?;
     if face.0.engine.config().homeserver.is_some() {
         let text = "beside a homeserver its accounts are the users; make the account there";
         return Err(Problem::new(StatusCode::FORBIDDEN, "homeserver", text));
@@ -176,6 +180,17 @@ pub(super) async fn room(
         .await?
         .ok_or(Refusal::Unknown { what: "room" })?;
     Ok(Json(Room::from(view)))
+}
+
+pub(super) async fn unfence(
+    State(face): State<AdminFace>,
+    Extension(id): Extension<RequestId>,
+    request: Request,
+) -> Result<Json<Unfenced>, Problem> {
+    let body: Unfence = read(&face, request).await?;
+    let room = body.room.as_deref().map(room_uri).transpose()?;
+    let freed = face.0.engine.accept_rollback((&id).into(), room.as_ref()).await?;
+    Ok(Json(freed.into()))
 }
 
 pub(super) async fn queues(State(face): State<AdminFace>) -> Result<Json<Vec<Queue>>, Problem> {

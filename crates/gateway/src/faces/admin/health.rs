@@ -46,13 +46,25 @@ pub(super) async fn readyz(State(face): State<AdminFace>) -> Response {
             reasons.push("no node orders: the majority of the provider's nodes can't be reached".to_owned());
         }
     }
+    let fenced = match face.0.engine.fenced_rooms().await {
+        Ok(fenced) => fenced.len(),
+        Err(error) => {
+            reasons.push(format!("the engine can't read: {error}"));
+            0
+        }
+    };
     let ready = reasons.is_empty();
     // What others have to mend is no reason to send requests elsewhere: everything that comes is still taken.
-    let warnings = face
+    let mut warnings = face
         .0
         .watch
         .as_ref()
         .map_or_else(Vec::new, |w| w.watched().warnings());
+    if fenced > 0 {
+        warnings.push(format!(
+            "{fenced} rooms are fenced: restored from a backup, they take no handshakes until their peers' heads were compared"
+        ));
+    }
     let status = if ready {
         StatusCode::OK
     } else {
@@ -83,6 +95,9 @@ pub(super) async fn metrics(State(face): State<AdminFace>) -> Response {
                 metrics::gauge!("causeway_outbox_waiting", "destination" => destination(&queue.destination));
             gauge.set(float(u64::try_from(queue.waiting).unwrap_or(u64::MAX)));
         }
+    }
+    if let Ok(fenced) = face.0.engine.fenced_rooms().await {
+        metrics::gauge!("causeway_fenced_rooms").set(float(u64::try_from(fenced.len()).unwrap_or(u64::MAX)));
     }
     metrics::gauge!("causeway_workers")
         .set(float(u64::try_from(face.0.engine.workers()).unwrap_or(u64::MAX)));

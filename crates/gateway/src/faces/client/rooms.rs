@@ -157,6 +157,10 @@ pub(super) async fn update(
             done.map_err(|e| Problem::refusal(NAME, &e))?
         }
         Hub::Peer(hub) => {
+            engine
+                .check_fence(&uri)
+                .await
+                .map_err(|e| Problem::refusal(NAME, &e))?;
             // What this provider can't read itself must not reach the hub in its name.
             HandshakeBundle::from_bytes(&bundle)
                 .map_err(|e| Problem::malformed(NAME, format!("the HandshakeBundle: {e}")))?;

@@ -4,7 +4,9 @@ use super::inbound::Inbound;
 use super::problem::Problem;
 use super::{FACE, MimiFace};
 use crate::faces::{claims, outcome};
+use crate::heads::RoomHead;
 use crate::web::refused;
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -145,6 +147,18 @@ pub(super) async fn report_abuse(
         .await;
     done.map(|()| StatusCode::CREATED.into_response())
         .map_err(|e| Problem::refusal(NAME, &e))
+}
+
+/// Our own extension: the newest epoch known here, for a peer that was restored from a backup.
+pub(super) async fn room_head(State(face): State<MimiFace>, request: Request) -> Result<Response, Problem> {
+    const NAME: &str = "roomHead";
+    let Inbound { peer, uri, .. } = Inbound::read(&face, NAME, request).await?;
+    let epoch = face.0.engine.room_head(&uri, &peer).await;
+    let epoch = epoch.map_err(|e| Problem::refusal(NAME, &e))?;
+    Ok(Json(RoomHead {
+        epoch: epoch.to_string(),
+    })
+    .into_response())
 }
 
 pub(super) async fn unknown() -> Problem {

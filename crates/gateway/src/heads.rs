@@ -1,0 +1,99 @@
+//! After a restore: asks the peers of fenced rooms how far those have come.
+
+use crate::mimi_client::MimiClient;
+use crate::web::{RequestId, Stop};
+use http::StatusCode;
+use mimi_wire::Domain;
+use mimi_wire::directory::Endpoint;
+use room_engine::{Engine, FencedRoom};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Pauses between two rounds.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// What a peer answers to `roomHead`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RoomHead {
+    /// The newest epoch it knows, decimal.
+    pub(crate) epoch: String,
+}
+
+/// Runs until no room is fenced, or until told to stop.
+pub(crate) async fn compare(engine: Engine, client: MimiClient, mut stop: Stop) {
+    tokio::select! {
+        () = rounds(&engine, &client) => {}
+        () = stop.wait() => {}
+    }
+}
+
+async fn rounds(engine: &Engine, client: &MimiClient) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match engine.fenced_rooms().await {
+            Ok(rooms) if rooms.is_empty() => return,
+            Ok(rooms) => {
+                for room in &rooms {
+                    one(engine, client, room).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "fenced rooms can't be listed"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// A room is told only when everybody has answered: one who is silent may be the one who knows more.
+async fn one(engine: &Engine, client: &MimiClient, fenced: &FencedRoom) {
+    let request_id = RequestId::random();
+    let mut newest = None;
+    for peer in &fenced.peers {
+        match ask(client, peer, fenced, &request_id).await {
+            Ok(epoch) => newest = newest.max(Some(epoch)),
+            Err(reason) => {
+                tracing::info!(room = %fenced.room, %peer, reason, "a fenced room's head can't be compared yet");
+                return;
+            }
+        }
+    }
+    let Some(newest) = newest else {
+        return;
+    };
+    if let Err(error) = engine
+        .compare_head((&request_id).into(), &fenced.room, newest)
+        .await
+    {
+        tracing::error!(room = %fenced.room, %error, "a fenced room could not be told its peers' heads");
+    }
+}
+
+async fn ask(
+    client: &MimiClient,
+    peer: &Domain,
+    fenced: &FencedRoom,
+    request_id: &RequestId,
+) -> Result<u64, String> {
+    let answer = client
+        .post(
+            peer,
+            Endpoint::RoomHead,
+            fenced.room.as_str(),
+            &request_id.0,
+            bytes::Bytes::new(),
+        )
+        .await
+        .map_err(|e| e.to_string())?;
+    match answer.status {
+        StatusCode::OK => {
+            let head: RoomHead = serde_json::from_slice(&answer.body).map_err(|e| e.to_string())?;
+            head.epoch
+                .parse()
+                .map_err(|_| "its answer is no epoch".to_owned())
+        }
+        // A follower that has never heard of the room knows nothing newer. A hub that denies it has put us out.
+        StatusCode::NOT_FOUND if fenced.room.domain() != *peer => Ok(0),
+        status => Err(format!("HTTP status {status}")),
+    }
+}
