@@ -199,7 +199,12 @@ pub(crate) fn key_material_answer(user: &MimiUri, octets: &[u8]) -> Result<KeyMa
         .clients
         .iter()
         .any(|c| matches!(c.material, ClientMaterial::KeyMaterialExhausted));
-    let why = match response.user_status {
+    let why = refused(response.user_status, exhausted);
+    Ok(KeyMaterial::None(why.into()))
+}
+
+fn refused(status: KeyMaterialUserCode, exhausted: bool) -> &'static str {
+    match status {
         KeyMaterialUserCode::UserUnknown => "there is no such user",
         KeyMaterialUserCode::NoConsent => "the user hasn't consented to being added, or doesn't exist",
         KeyMaterialUserCode::NoConsentForThisRoom => "the user hasn't consented to being added to this room",
@@ -207,8 +212,7 @@ pub(crate) fn key_material_answer(user: &MimiUri, octets: &[u8]) -> Result<KeyMa
         KeyMaterialUserCode::IncompatibleProtocol => "the user's provider has no protocol in common with us",
         _ if exhausted => "the user's clients have none left; they refill when they come online",
         _ => "no client of the user can take part in this room",
-    };
-    Ok(KeyMaterial::None(why.into()))
+    }
 }
 
 /// A signed GroupInfoRequest (protocol-06 section 5.6) whose answer is sealed to `public`.
@@ -370,4 +374,30 @@ pub(crate) fn scheme(suite: CipherSuite) -> Option<SignatureScheme> {
     Ciphersuite::try_from(suite.0)
         .ok()
         .map(|s| s.signature_algorithm())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyMaterial, key_material_answer};
+    use mimi_wire::protocol::{KeyMaterialResponse, KeyMaterialUserCode};
+    use mimi_wire::{Encode as _, MimiUri};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_refusal_of_key_material_is_told_in_words() {
+        let user = MimiUri::parse("mimi://b.example/u/bob").unwrap();
+        let words: BTreeSet<String> = KeyMaterialUserCode::ALL
+            .iter()
+            .filter(|code| !code.may_list_clients())
+            .map(|code| {
+                let answer = KeyMaterialResponse::refusal(*code, user.clone()).to_bytes();
+                match key_material_answer(&user, &answer).unwrap() {
+                    KeyMaterial::None(why) => why,
+                    KeyMaterial::KeyPackages(_) => panic!("there are none"),
+                }
+            })
+            .collect();
+        // One sentence for each.
+        assert_eq!(words.len(), 5);
+    }
 }

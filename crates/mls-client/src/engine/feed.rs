@@ -18,11 +18,15 @@ use openmls_traits::OpenMlsProvider as _;
 
 /// How many entries of epochs to come are kept.
 const FUTURE: usize = 1000;
+/// How many entries are kept that come before the Welcome which lets us in: the newest.
+const BEFORE_WELCOME: usize = 64;
 
 /// Why an entry wasn't taken in.
 enum Trouble {
     /// It is of an epoch to come.
     Future,
+    /// We aren't in yet; perhaps a Welcome is still on its way.
+    Early,
     /// It can't be shown or followed; the next entries may well be.
     Entry(String),
     /// The accepted commit of our epoch can't be followed.
@@ -94,6 +98,16 @@ impl Engine {
                 let room = self.room_mut(uri)?;
                 if room.future.len() < FUTURE && !room.future.contains(entry) {
                     room.future.push(entry.clone());
+                }
+                None
+            }
+            Err(Trouble::Early) => {
+                let room = self.room_mut(uri)?;
+                if !room.future.contains(entry) {
+                    room.future.push(entry.clone());
+                }
+                if room.future.len() > BEFORE_WELCOME {
+                    room.future.remove(0);
                 }
                 None
             }
@@ -191,7 +205,10 @@ impl Engine {
     ) -> Result<Option<MlsGroup>, Trouble> {
         let room = self.room(uri)?;
         let Some(group) = load(&self.mls, room)?.filter(MlsGroup::is_active) else {
-            return Ok(None);
+            return match room.membership {
+                Membership::Outside => Err(Trouble::Early),
+                _ => Ok(None),
+            };
         };
         if message.group_id() != group.group_id() {
             return Err(Trouble::Entry("it belongs to another group".into()));

@@ -4,10 +4,11 @@
 //! only if it still is what was read, so that a worker that did write it meanwhile wins.
 
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
-use store::{Batch, Scan, Space, StoreError};
+use store::{Batch, BlobHash, Collected, Scan, Space, StoreError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{Engine, EngineError};
 use crate::consent::ConsentRecord;
@@ -32,6 +33,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 const EVERY: Duration = Duration::from_hours(1);
 /// Before the first.
 const FIRST: Duration = Duration::from_mins(1);
+/// Between two looks for blobs that nothing refers to: every record is read for it.
+const BLOBS_EVERY: Duration = Duration::from_hours(24);
+/// How old a blob has to be before it goes: the record that refers to it may still be on its way.
+const BLOB_GRACE: Duration = Duration::from_hours(24);
 
 /// How many records a round has deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,12 +56,27 @@ pub struct Swept {
 /// Rounds until stopped.
 pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
     let mut pause = FIRST;
+    let mut blobs_at = Instant::now() + EVERY;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.changed() => return,
         }
         pause = EVERY;
+        if blobs_at <= Instant::now() {
+            // Each node for itself: blobs are files of its own.
+            tokio::select! {
+                done = engine.collect_blobs(BLOB_GRACE) => match done {
+                    Ok(collected) if collected.deferred => {}
+                    Ok(collected) => {
+                        tracing::info!(?collected, "looked for blobs that nothing refers to");
+                        blobs_at = Instant::now() + BLOBS_EVERY;
+                    }
+                    Err(error) => tracing::warn!(%error, "blobs were not collected; later again"),
+                },
+                _ = stop.changed() => return,
+            }
+        }
         if engine.env.sequencer.term().is_err() {
             // The node that orders does it for all.
             continue;
@@ -137,6 +157,34 @@ impl Engine {
         Ok(swept)
     }
 
+    /// Deletes blobs of this node that no record refers to and that were last put longer than `grace` ago. Runs by itself
+    /// every day.
+    ///
+    /// A record refers to a blob by naming its hash in hex, wherever that stands: so no kind of record can be forgotten
+    /// here, and what merely looks like a reference costs space, never data.
+    pub async fn collect_blobs(&self, grace: Duration) -> Result<Collected, EngineError> {
+        let store = self.env.local.as_ref();
+        let mut referenced = HashSet::new();
+        // One moment's view: a reference that moves from one record to another is in one of them.
+        let mut snapshot = store.snapshot().await?;
+        // One run over everything: a replicated log has its entries in pieces, which may end within a hash.
+        let mut hashes = Hashes::default();
+        loop {
+            let page = snapshot.next(PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for record in &page {
+                hashes.read(&record.value, &mut referenced);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        drop(snapshot);
+        let collected = store.collect_blobs(referenced, grace).await?;
+        metrics::counter!("causeway_swept_total", "what" => "blob").increment(collected.removed);
+        Ok(collected)
+    }
+
     /// Devices by how much they have in stock.
     async fn count_devices(&self, stock: &HashMap<[u8; 32], u32>) -> Result<(), StoreError> {
         let (mut stocked, mut low, mut empty) = (0_u32, 0_u32, 0_u32);
@@ -193,5 +241,60 @@ impl Engine {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+/// Finds hashes in hex: 64 digits, lower case, and any 64 of more than that.
+#[derive(Default)]
+struct Hashes {
+    /// The digits at the end of what was read, at most 63.
+    digits: Vec<u8>,
+}
+
+impl Hashes {
+    fn read(&mut self, octets: &[u8], into: &mut HashSet<BlobHash>) {
+        for octet in octets {
+            if !matches!(octet, b'0'..=b'9' | b'a'..=b'f') {
+                self.digits.clear();
+                continue;
+            }
+            self.digits.push(*octet);
+            if self.digits.len() == 64 {
+                let hash = std::str::from_utf8(&self.digits).ok();
+                into.extend(hash.and_then(|text| text.parse::<BlobHash>().ok()));
+                self.digits.remove(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BlobHash, Hashes};
+    use std::collections::HashSet;
+
+    #[test]
+    fn hashes_are_found_wherever_they_stand() {
+        let one = BlobHash::of(b"one");
+        let two = BlobHash::of(b"two");
+        let text = format!(
+            r#"{{"sha256":"{one}","x":["{two}"],"short":"abc","upper":"{}"}}"#,
+            one.to_string().to_uppercase()
+        );
+        let mut found = HashSet::new();
+        Hashes::default().read(text.as_bytes(), &mut found);
+        assert_eq!(found, HashSet::from([one, two]));
+        // In two pieces, and with a digit before it.
+        for cut in 0..text.len() {
+            let (head, tail) = text.as_bytes().split_at(cut);
+            let mut found = HashSet::new();
+            let mut hashes = Hashes::default();
+            hashes.read(head, &mut found);
+            hashes.read(tail, &mut found);
+            assert_eq!(found, HashSet::from([one, two]), "{cut}");
+        }
+        let mut found = HashSet::new();
+        Hashes::default().read(format!("7{one}e").as_bytes(), &mut found);
+        assert!(found.contains(&one));
     }
 }

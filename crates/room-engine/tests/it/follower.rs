@@ -15,7 +15,7 @@ const BOB: &str = "mimi://b.example/u/bob";
 
 /// Takes everything and keeps it.
 #[derive(Clone, Default)]
-struct Keep(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct Keep(Arc<Mutex<Vec<Vec<u8>>>>);
 
 #[async_trait]
 impl Transport for Keep {
@@ -27,7 +27,7 @@ impl Transport for Keep {
 }
 
 /// Alice at the hub, Bob at the follower, both in a room; what the hub sends from now on is kept.
-async fn two(world: &Arc<World>) -> (Person, Person, String, Keep, Sender) {
+pub(crate) async fn two(world: &Arc<World>) -> (Person, Person, String, Keep, Sender) {
     let (mut alice, _) = world.user(A, "alice").await;
     let (mut bob, _) = world.user(B, "bob").await;
     let room = alice.client.create("club").await.unwrap();
@@ -44,7 +44,7 @@ async fn two(world: &Arc<World>) -> (Person, Person, String, Keep, Sender) {
 }
 
 /// What the hub has sent, once it is so much.
-async fn sent(keep: &Keep, count: usize) -> Vec<Vec<u8>> {
+pub(crate) async fn sent(keep: &Keep, count: usize) -> Vec<Vec<u8>> {
     for _ in 0..1000 {
         let sent = keep.0.lock().unwrap().clone();
         if sent.len() >= count {
@@ -56,14 +56,14 @@ async fn sent(keep: &Keep, count: usize) -> Vec<Vec<u8>> {
     panic!("the hub never sent {count}");
 }
 
-async fn notify(world: &World, room: &str, body: &[u8]) -> Result<(), Refusal> {
+pub(crate) async fn notify(world: &World, room: &str, body: &[u8]) -> Result<(), Refusal> {
     world
         .engine(B)
         .notify(ctx(), &uri(room), &domain(A), body.to_vec())
         .await
 }
 
-fn texts(read: &[(String, String)]) -> Vec<&str> {
+pub(crate) fn texts(read: &[(String, String)]) -> Vec<&str> {
     read.iter().map(|(_, text)| text.as_str()).collect()
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod aside;
+mod blobs;
 mod faults;
 mod follower;
 mod graph;
@@ -17,6 +18,7 @@ mod keys;
 mod migrate;
 mod people;
 mod portal;
+mod races;
 mod sender;
 mod story;
 mod world;

@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) bundles: Mutex<Vec<Vec<u8>>>,
     /// What time it is.
     pub(crate) clock: Arc<WorldClock>,
+    /// By how many milliseconds a provider's clock is wrong, from its next start on.
+    skews: Mutex<HashMap<String, i64>>,
 }
 
 /// The system's clock, put forward.
@@ -87,6 +89,18 @@ impl Sequencer for Switch {
 
     fn terms(&self) -> watch::Receiver<Option<u64>> {
         self.0.subscribe()
+    }
+}
+
+/// A provider's own clock.
+struct Skewed {
+    clock: Arc<WorldClock>,
+    by: i64,
+}
+
+impl Clock for Skewed {
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms().saturating_add_signed(self.by)
     }
 }
 
@@ -157,6 +171,7 @@ impl World {
             forget_deliveries: Mutex::default(),
             bundles: Mutex::default(),
             clock: Arc::default(),
+            skews: Mutex::default(),
         });
         for (name, store) in stores {
             world.start(name, store).await;
@@ -167,7 +182,11 @@ impl World {
     /// Starts a provider on its store.
     pub(crate) async fn start(self: &Arc<Self>, name: &str, store: Arc<dyn Store>) {
         let order = Arc::new(Switch(watch::channel(Some(1)).0));
-        let (clock, local) = (self.clock.clone(), store.clone());
+        let clock = Arc::new(Skewed {
+            clock: self.clock.clone(),
+            by: self.skews.lock().unwrap().get(name).copied().unwrap_or_default(),
+        });
+        let local = store.clone();
         let engine = Engine::open_with(
             config(name),
             keys(name),
@@ -203,6 +222,11 @@ impl World {
             senders,
         };
         self.providers.lock().unwrap().insert(name.to_owned(), provider);
+    }
+
+    /// Sets a provider's clock wrong, from its next start on.
+    pub(crate) fn skew(&self, name: &str, by_ms: i64) {
+        self.skews.lock().unwrap().insert(name.to_owned(), by_ms);
     }
 
     /// Ends a provider's senders; what is queued stays.
