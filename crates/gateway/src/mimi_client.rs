@@ -5,8 +5,8 @@ use crate::failure::{Code, Failure};
 use crate::tls::Live;
 use crate::web::REQUEST_ID;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, FROM, HOST};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, FROM};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use link::Link;
 use mimi_wire::Domain;
 use mimi_wire::directory::{Directory, Endpoint};
@@ -212,9 +212,7 @@ impl MimiClient {
                 reason,
             })?;
         let request = link
-            .http
-            .post(url)
-            .header(HOST, link.peer.as_str())
+            .request(Method::POST, url)
             .header(CONTENT_TYPE, "application/octet-stream")
             .body(body);
         self.exchange(link, request, request_id, self.0.body)

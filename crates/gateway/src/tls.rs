@@ -90,7 +90,8 @@ impl OwnCertificate {
     }
 }
 
-fn alpn() -> Vec<Vec<u8>> {
+/// HTTP/2 and 1.1.
+pub(crate) fn alpn() -> Vec<Vec<u8>> {
     vec![b"h2".to_vec(), b"http/1.1".to_vec()]
 }
 

@@ -4,7 +4,8 @@ use super::link::Link;
 use super::{Answer, LinkError, MimiClient, chain};
 use crate::web::REQUEST_ID;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, FROM, HOST};
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE, FROM};
 use mimi_wire::Domain;
 use mimi_wire::directory::Endpoint;
 use std::time::Duration;
@@ -87,7 +88,7 @@ impl MimiClient {
                 peer: hub.clone(),
                 reason,
             })?;
-        let request = link.http.get(url).header(HOST, hub.as_str()).timeout(time);
+        let request = link.request(Method::GET, url).timeout(time);
         self.send(&link, request, request_id).await
     }
 
@@ -110,11 +111,7 @@ impl MimiClient {
     pub async fn ohttp_keys(&self, hub: &Domain, request_id: &str) -> Result<Answer, LinkError> {
         let link = self.link(hub)?;
         let url = self.ohttp_url(&link, request_id).await?;
-        let request = link
-            .http
-            .get(url)
-            .header(HOST, hub.as_str())
-            .header(ACCEPT, ohttp::KEYS_TYPE);
+        let request = link.request(Method::GET, url).header(ACCEPT, ohttp::KEYS_TYPE);
         let asked = self.exchange(&link, request, request_id, KEYS_SIZE).await;
         asked.map(|(answer, _)| answer)
     }
@@ -131,9 +128,7 @@ impl MimiClient {
         let anonymous = crate::web::RequestId::random();
         let url = self.ohttp_url(&link, &anonymous.0).await?;
         let request = link
-            .http
-            .post(url)
-            .header(HOST, hub.as_str())
+            .request(Method::POST, url)
             .header(CONTENT_TYPE, ohttp::REQUEST_TYPE)
             .timeout(time)
             .body(request);

@@ -28,6 +28,7 @@ mod cli;
 mod conversation;
 mod follower;
 mod hostile;
+mod hub;
 mod people;
 mod transport;
 
@@ -52,6 +53,7 @@ fn loopback() -> std::net::Ipv4Addr {
 struct Provider {
     config: Config,
     service: Service,
+    store: Arc<dyn Store>,
     http: reqwest::Client,
 }
 
@@ -91,13 +93,15 @@ fn configurations(folder: &Path) -> [Config; 2] {
 }
 
 async fn start(config: Config) -> Provider {
-    let service = Service::start(&config, Arc::new(MemoryStore::new()), Some(recorder()))
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let service = Service::start(&config, store.clone(), Some(recorder()))
         .await
         .unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Provider {
         config,
         service,
+        store,
         http,
     }
 }

@@ -89,16 +89,28 @@ impl DevCa {
 
     /// Writes a certificate for `names` that serves on both sides of a connection, and its key (EC P-256).
     pub fn issue(&self, names: &[String], certificate: &Path, key_path: &Path) -> Result<(), Failure> {
+        let usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        self.issue_for(names, usages, certificate, key_path)
+    }
+
+    /// The same for some sides only.
+    pub(super) fn issue_for(
+        &self,
+        names: &[String],
+        usages: Vec<ExtendedKeyUsagePurpose>,
+        certificate: &Path,
+        key_path: &Path,
+    ) -> Result<(), Failure> {
         let mut params = CertificateParams::new(names.to_vec()).map_err(|e| failed("the certificate", e))?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         params
             .distinguished_name
             .push(DnType::CommonName, names.first().cloned().unwrap_or_default());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = usages;
         params.use_authority_key_identifier_extension = true;
         valid(&mut params, 825);
         let key = KeyPair::generate().map_err(|e| failed("the certificate's key", e))?;

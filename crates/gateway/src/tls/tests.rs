@@ -40,7 +40,7 @@ impl Folder {
 
 fn folder() -> Folder {
     let folder = Folder(tempfile::tempdir().unwrap());
-    for ca in ["one", "two"] {
+    for ca in ["one", "two", "web"] {
         DevCa::open(&folder.path(ca)).unwrap();
     }
     folder
@@ -57,11 +57,14 @@ fn trust(folder: &Folder) -> PeerTrust {
         certificate = "a.pem"
         key = "a.key"
         trusted_ca = ["one/ca.pem"]
+        web_pki_roots = "web/ca.pem"
         [peers."b.example"]
         [peers."c.example"]
         ca = "two/ca.pem"
         [peers."d.example"]
         allow = false
+        [peers."e.example"]
+        web_pki = true
     "#;
     let config = parse(text, "test", folder.0.path().to_owned(), &Environment::default()).unwrap();
     PeerTrust::new(&config).unwrap()
@@ -148,6 +151,49 @@ async fn a_peer_is_who_its_certificate_says() {
             "{from:?}"
         );
     }
+}
+
+/// A certificate as public authorities issue them: for serverAuth alone.
+fn server_only(folder: &Folder, ca: &str, name: &str, names: &[&str]) -> OwnCertificate {
+    let ca = DevCa::open(&folder.path(ca)).unwrap();
+    let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    let (pem, key) = (
+        folder.path(&format!("{name}.pem")),
+        folder.path(&format!("{name}.key")),
+    );
+    let usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    ca.issue_for(&names, usages, &pem, &key).unwrap();
+    OwnCertificate::load(&pem, &key).unwrap()
+}
+
+#[tokio::test]
+async fn the_public_web_s_authorities_count_for_the_peers_that_are_to_be_trusted_by_them() {
+    let folder = folder();
+    let (address, _stop, _task) = server(&folder).await;
+    let e = server_only(&folder, "web", "e", &["e.example", "mimi.e.example"]);
+    let client_e = client(&folder, &e, "one", address);
+    assert_eq!(
+        ask(&client_e, &["mimi@e.example"]).await.unwrap(),
+        (200, "e.example".into())
+    );
+    // Such a chain speaks for no other peer, whatever names it has.
+    let b = server_only(&folder, "web", "b", &["b.example", "e.example"]);
+    let client_b = client(&folder, &b, "one", address);
+    assert_eq!(
+        ask(&client_b, &["mimi@b.example"]).await.unwrap(),
+        (403, "untrusted_certificate".into())
+    );
+    // And a certificate for serverAuth alone is none for a peer with an authority of its own.
+    let own = server_only(&folder, "one", "b2", &["b.example"]);
+    let answer = ask(&client(&folder, &own, "one", address), &["mimi@b.example"]).await;
+    assert!(answer.is_err() || answer.unwrap().0 == 403);
+    let wrong = server_only(&folder, "web", "x", &["x.example"]);
+    assert_eq!(
+        ask(&client(&folder, &wrong, "one", address), &["mimi@e.example"])
+            .await
+            .unwrap(),
+        (403, "wrong_certificate_name".into())
+    );
 }
 
 #[tokio::test]

@@ -117,6 +117,20 @@ async fn a_report_reaches_the_hub_s_operator_with_its_proof() {
     });
     listed.await.unwrap().unwrap();
 
+    // A report too large for its record is a blob, and what nothing refers to any more is collected around it.
+    let long = "x".repeat(20_000);
+    scene.alice.does(&["send", "club", &long]).await;
+    scene.bob.does(&["read", "club"]).await;
+    let (id, _) = scene.report(&scene.bob, &long, "");
+    scene.bob.does(&["report", "club", &id]).await;
+    let orphan = scene.a.store.blob_put(vec![7; 70_000].into()).await.unwrap();
+    let engine = scene.a.service.engine();
+    engine.collect_blobs(std::time::Duration::ZERO).await.unwrap();
+    assert_eq!(scene.a.store.blob_get(&orphan).await.unwrap(), None);
+    let path = format!("/reports/{}", scene.kept().await[0]["id"].as_str().unwrap());
+    let (_, whole) = scene.a.admin(Method::GET, &path, None).await;
+    assert_eq!(whole["messages"][0]["text"], json!(long));
+
     // A client of the hub itself, about a follower's user, after every key was rotated, without its name.
     let config = scene.a.config.file.as_ref().unwrap().to_str().unwrap().to_owned();
     let rotated = tokio::task::spawn_blocking(move || {
@@ -126,7 +140,7 @@ async fn a_report_reaches_the_hub_s_operator_with_its_proof() {
     let (id, _) = scene.report(&scene.alice, "retort", "");
     scene.alice.does(&["report", "club", &id, "--anonymous"]).await;
     let kept = scene.kept().await;
-    assert_eq!(kept.len(), 2);
+    assert_eq!(kept.len(), 3);
     assert_eq!(kept[0]["reporting_user"], Value::Null);
     assert_eq!(kept[0]["accused"], "mimi://b.example/u/bob");
     assert_eq!(kept[0]["messages"][0]["proved"], true);

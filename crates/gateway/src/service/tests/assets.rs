@@ -37,6 +37,14 @@ async fn an_attachment_travels_both_ways_and_by_both_ways() {
 
     // The hub's own asset: Bob's provider asks the hub, which has it.
     alice.does(&["attach", "club", &path("picture.png")]).await;
+    // Its pieces are blobs, and a record names them.
+    let collected = a
+        .service
+        .engine()
+        .collect_blobs(std::time::Duration::ZERO)
+        .await
+        .unwrap();
+    assert!(collected.kept >= 2, "{collected:?}");
     bob.does(&["read", "club"]).await;
     let id = say_id(&bob.profile, room.as_str(), "[attachment picture.png]").await;
     bob.does(&["fetch", "club", &id, "-o", &path("got.png")]).await;

@@ -86,7 +86,7 @@ pub(super) async fn view(provider: &Provider) -> room_engine::RoomView {
 }
 
 /// The message as if it were of another epoch; a hub can't tell from a ciphertext.
-fn of_epoch(message: &[u8], group_id: &[u8], epoch: u64) -> Vec<u8> {
+pub(super) fn of_epoch(message: &[u8], group_id: &[u8], epoch: u64) -> Vec<u8> {
     let at = message
         .windows(group_id.len())
         .position(|w| w == group_id)

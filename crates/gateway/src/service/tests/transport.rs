@@ -254,8 +254,9 @@ async fn methods_paths_and_media_types_are_those_of_the_directory() {
 async fn one_connection_carries_many_requests() {
     let folder = tempfile::tempdir().unwrap();
     let [mut a, b] = configurations(folder.path());
-    // One for the host of the directory, one for that of the endpoints; more would be refused.
-    a.limits.connections_per_address = 2;
+    // One for the host of the directory, one for that of the endpoints, and what a client opens while it waits for
+    // another; ten would be refused.
+    a.limits.connections_per_address = 4;
     let (a, b) = (start(a).await, start(b).await);
     let peer = b.peer();
     for _ in 0..10 {
@@ -309,6 +310,138 @@ async fn a_directory_that_is_none_is_remembered() {
     assert!(!guard.allows(address.ip()));
     stop.stop();
     serving.await.unwrap();
+}
+
+/// A server with a.example's certificate and whatever answers, and b's client of it.
+struct Impostor {
+    client: MimiClient,
+    stop: StopHandle,
+    serving: JoinHandle<()>,
+}
+
+impl Impostor {
+    /// `host` is where its directory says that its endpoints are.
+    async fn start(folder: &Path, config: &Config, host: &str, h2: bool, endpoints: axum::Router) -> Self {
+        let directory = mimi_wire::directory::Directory::for_base(&format!("https://{host}")).unwrap();
+        let directory = axum::routing::get(|| async { axum::Json(directory) });
+        let router = endpoints.route(mimi_wire::directory::WELL_KNOWN_PATH, directory);
+        let ca = DevCa::open(&folder.join("ca")).unwrap();
+        let (pem, key) = (folder.join("x.pem"), folder.join("x.key"));
+        let names = ["a.example".to_owned(), "mimi.a.example".to_owned()];
+        for file in [&pem, &key] {
+            let _ = std::fs::remove_file(file);
+        }
+        ca.issue(&names, &pem, &key).unwrap();
+        let own = crate::tls::OwnCertificate::load(&pem, &key).unwrap();
+        // Peers show their certificates in either version.
+        let trust = crate::tls::PeerTrust::new(config).unwrap();
+        let mut tls = (*crate::tls::mimi_server(&own, &trust).unwrap()).clone();
+        if !h2 {
+            tls.alpn_protocols.clear();
+        }
+        let tls = Arc::new(tls);
+        let source: TlsSource = Arc::new(move || tls.clone());
+        let listener = Listener::bind(
+            "test",
+            (loopback(), 0).into(),
+            Some(source),
+            router,
+            &config.limits,
+        )
+        .await
+        .unwrap();
+        let mut config = config.clone();
+        let peer = crate::config::PeerDomain(domain("a.example"));
+        config.peers.get_mut(&peer).unwrap().address = Some(listener.address().unwrap());
+        let (stop, stopped) = stop_pair();
+        Self {
+            client: MimiClient::new(&config, Live::load(&config).unwrap()).unwrap(),
+            stop,
+            serving: tokio::spawn(listener.run(stopped)),
+        }
+    }
+
+    async fn stop(self) {
+        drop(self.client);
+        self.stop.stop();
+        self.serving.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_2_where_the_endpoint_has_the_provider_s_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let [_, b] = configurations(folder.path());
+    for (host, h2, spoken) in [
+        ("a.example", true, "HTTP/2.0 a.example"),
+        ("mimi.a.example", true, "HTTP/1.1 a.example"),
+        ("a.example", false, "HTTP/1.1 a.example"),
+    ] {
+        let router = axum::Router::new().fallback(|request: axum::extract::Request| async move {
+            let named = request.headers().get(http::header::HOST);
+            let named = named.map(|host| host.to_str().unwrap().to_owned());
+            let authority = request.uri().authority().map(ToString::to_string);
+            format!("{:?} {}", request.version(), named.or(authority).unwrap())
+        });
+        let server = Impostor::start(folder.path(), &b, host, h2, router).await;
+        assert_eq!(submit(&server.client).await.unwrap().body, spoken, "{host} {h2}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_redirects_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let [_, b] = configurations(folder.path());
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = asked.clone();
+    let router = axum::Router::new().fallback(move || async move {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        (
+            StatusCode::TEMPORARY_REDIRECT,
+            [(http::header::LOCATION, "https://a.example/elsewhere")],
+        )
+    });
+    let server = Impostor::start(folder.path(), &b, "a.example", true, router).await;
+    let answer = submit(&server.client).await.unwrap();
+    assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_has_so_many_requests_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let [mut a, b] = configurations(folder.path());
+    a.limits.peer_concurrent = 1;
+    let (a, b) = (start(a).await, start(b).await);
+    let slow = super::bad_input::liar(folder.path(), &["b.example"], a.service.addresses().mimi);
+    // A request whose body does not come to its end.
+    let (body, rest) = tokio::sync::oneshot::channel::<()>();
+    let octets = futures_util::stream::once(async move {
+        let _ = rest.await;
+        Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+    });
+    let waiting = tokio::spawn(
+        slow.post("https://a.example/v1/submitMessage/mimi%3A%2F%2Fa.example%2Fr%2Fx")
+            .header("from", "mimi@b.example")
+            .body(reqwest::Body::wrap_stream(octets))
+            .send(),
+    );
+    let peer = b.peer();
+    let refused = loop {
+        let answer = submit(&peer).await.unwrap();
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            break answer;
+        }
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    };
+    assert_eq!(refused.retry_after.unwrap().as_secs(), 1);
+    body.send(()).unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::BAD_REQUEST);
+    while submit(&peer).await.unwrap().status == StatusCode::SERVICE_UNAVAILABLE {}
+    b.service.stop().await;
+    a.service.stop().await;
 }
 
 #[test]
