@@ -263,7 +263,7 @@ fn complete<C: Copy + Ord + std::fmt::Debug>(all: &[C], how: impl Fn(C) -> Reach
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_code_is_reached() {
-    let scene = scene().await;
+    let scene = Box::pin(scene()).await;
     let room = &scene.room;
     let (mut updates, mut submits, mut infos) = (Vec::new(), Vec::new(), Vec::new());
     let epoch = view(&scene.a).await.epoch;
@@ -525,7 +525,7 @@ async fn state(scene: &Scene) -> (Value, Value, Vec<room_engine::FeedEntry>, Val
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_endpoint_is_fed_what_it_must_refuse() {
-    let scene = scene().await;
+    let scene = Box::pin(scene()).await;
     scene.a.signed_in("dora").await;
     let right = right(&scene).await;
     let before = state(&scene).await;
