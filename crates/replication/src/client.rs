@@ -42,6 +42,8 @@ pub struct ClientSettings {
     pub roots: RootCertStore,
     /// Time for a whole request.
     pub timeout: Duration,
+    /// Where well-known documents are asked for: [`HTTPS`](crate::discovery::HTTPS) but in tests.
+    pub well_known_port: u16,
 }
 
 /// Why a request has no usable answer.
@@ -151,8 +153,8 @@ impl FederationClient {
     /// Sets it up. Makes no request.
     pub fn new(identity: Arc<SigningIdentity>, settings: ClientSettings) -> Result<Self, RequestError> {
         let tls = tls_config(settings.roots.clone())?;
-        let discovery =
-            Discovery::new(settings.addresses, tls.clone()).map_err(|e| RequestError::Setup(chain(&e)))?;
+        let discovery = Discovery::new(settings.addresses, tls.clone(), settings.well_known_port)
+            .map_err(|e| RequestError::Setup(chain(&e)))?;
         Ok(Self(Arc::new(Inner {
             identity,
             settings,

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use crate::guard::AddressPolicy;
 use crate::server_name::{Host, ServerName};
 
+/// Port of well-known documents.
+pub const HTTPS: u16 = 443;
 /// Port of servers that say nothing else.
 const DEFAULT_PORT: u16 = 8448;
 /// Largest well-known document, in bytes.
@@ -89,14 +91,20 @@ struct Kept<T> {
 /// Finds servers and remembers where they were.
 pub struct Discovery {
     policy: AddressPolicy,
+    well_known_port: u16,
     http: reqwest::Client,
     well_known: Mutex<HashMap<String, Kept<Option<ServerName>>>>,
     srv: Mutex<HashMap<String, Kept<Option<HostAndPort>>>>,
 }
 
 impl Discovery {
-    /// With the client's TLS settings: a well-known is fetched over verified HTTPS like everything else.
-    pub fn new(policy: AddressPolicy, tls: rustls::ClientConfig) -> Result<Self, reqwest::Error> {
+    /// With the client's TLS settings: a well-known is fetched over verified HTTPS like everything else, at port
+    /// [`HTTPS`] but in tests.
+    pub fn new(
+        policy: AddressPolicy,
+        tls: rustls::ClientConfig,
+        well_known_port: u16,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(true)
@@ -109,6 +117,7 @@ impl Discovery {
             .build()?;
         Ok(Self {
             policy,
+            well_known_port,
             http,
             well_known: Mutex::default(),
             srv: Mutex::default(),
@@ -189,7 +198,11 @@ impl Discovery {
     }
 
     async fn fetch_well_known(&self, name: &str) -> Option<(ServerName, Duration)> {
-        let mut url = reqwest::Url::parse(&format!("https://{name}/.well-known/matrix/server")).ok()?;
+        let mut url = reqwest::Url::parse(&format!(
+            "https://{name}:{}/.well-known/matrix/server",
+            self.well_known_port
+        ))
+        .ok()?;
         for _ in 0..=REDIRECTS {
             // The resolver sees names only; an address in a URL is looked at here.
             if !self.may_visit(&url) {
@@ -329,6 +342,7 @@ mod tests {
         Discovery::new(
             policy,
             crate::client::tls_config(rustls::RootCertStore::empty()).unwrap(),
+            HTTPS,
         )
         .unwrap()
     }
@@ -361,6 +375,28 @@ mod tests {
         let guarded = GuardedDns::new(AddressPolicy::Public, Some("localhost".to_owned()));
         let found = guarded.resolve("public.example".parse().unwrap()).await;
         assert!(found.is_err());
+    }
+
+    /// ATK-16, ATK-18: addresses in the location of a redirect, in every spelling that a URL allows.
+    #[tokio::test]
+    async fn redirects_that_lead_home_are_not_followed() {
+        let public = discovery(AddressPolicy::Public);
+        for url in [
+            "https://127.0.0.1/x",
+            "https://2130706433/",
+            "https://0x7f.1/",
+            "https://0177.0.0.1/",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]:8448/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://[64:ff9b::a00:1]/",
+            "http://a.example/",
+            "ftp://a.example/",
+        ] {
+            assert!(!public.may_visit(&url.parse().unwrap()), "{url}");
+        }
+        assert!(public.may_visit(&"https://a.example/x".parse().unwrap()));
+        assert!(public.may_visit(&"https://8.8.8.8/".parse().unwrap()));
     }
 
     #[test]

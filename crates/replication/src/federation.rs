@@ -40,6 +40,19 @@ pub enum FederationError {
     Nobody(String),
 }
 
+/// Bounds on what others may make us fetch.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Events of one gap. They are in memory until the way back has met what is known.
+    pub gap: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { gap: 20_000 }
+    }
+}
+
 /// This node as a Matrix server. Cheap to clone.
 #[derive(Clone)]
 pub struct Federation(Arc<Inner>);
@@ -50,17 +63,25 @@ pub(crate) struct Inner {
     pub(crate) keys: KeyStore,
     pub(crate) own: OwnKeys,
     pub(crate) healing: Healing,
+    pub(crate) bounds: Bounds,
 }
 
 impl Federation {
     /// Puts it together. Requests go out when there is a reason.
-    pub fn new(engine: Engine, client: FederationClient, keys: KeyStore, own: OwnKeys) -> Self {
+    pub fn new(
+        engine: Engine,
+        client: FederationClient,
+        keys: KeyStore,
+        own: OwnKeys,
+        bounds: Bounds,
+    ) -> Self {
         Self(Arc::new(Inner {
             engine,
             client,
             keys,
             own,
             healing: Healing::default(),
+            bounds,
         }))
     }
 

@@ -1,9 +1,10 @@
 //! Healing: what a cut, a restart or a lying server left out is fetched, within bounds, until the graphs agree.
 //!
 //! An event whose parents are missing waits in its room. They are asked for breadth first (`get_missing_events`), from
-//! the server that sent the event, then from others in the room. A gap that stays is closed by taking the event at the
-//! state that a server gives for it, with every event of that state verified and judged. Servers that stay silent are
-//! given up on, and what waited for them is dropped; the next event will ask again.
+//! the server that sent the event, then from others in the room; what is too much for that is fetched as history until
+//! the way back meets what is known. A gap that stays is closed by taking the event at the state that a server gives
+//! for it, with every event of that state verified and judged. Servers that stay silent are given up on, and what
+//! waited for them is dropped; the next event will ask again.
 
 use bytes::Bytes;
 use event_graph::{EventId, Pdu, RoomVersion};
@@ -15,12 +16,12 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::client::{RequestError, segment};
 use crate::federation::{Federation, FederationError, admitted};
-use crate::sender::background;
+use crate::history::{Reach, after_cited, chunks};
 use crate::server_name::ServerName;
 
 /// Events asked for in one request.
@@ -39,16 +40,14 @@ pub(crate) const STATE_SIZE: usize = 128 << 20;
 const ONE_BY_ONE: usize = 50;
 /// Requests in flight for one room.
 const AT_ONCE: usize = 8;
-/// Events handed to the engine in one command.
-pub(crate) const CHUNK: usize = 500;
-/// Octets of events handed to the engine in one command; a batch of the store holds eight MiB.
-pub(crate) const CHUNK_OCTETS: usize = 4 << 20;
-/// How often other nodes are asked for their heads.
-pub const HEADS_EVERY: Duration = Duration::from_secs(5);
 /// How often a room's healing is tried again while something is missing.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long a room may stay without any progress before what waits is given up.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+mod heads;
+
+pub use heads::HEADS_EVERY;
 
 /// Rooms that are being healed.
 #[derive(Debug, Default)]
@@ -74,16 +73,6 @@ struct StateIds {
 struct State {
     pdus: Vec<Box<RawValue>>,
     auth_chain: Vec<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct OtherHeads {
-    heads: Vec<EventId>,
-}
-
-#[derive(Deserialize)]
-struct Nearest {
-    event_id: EventId,
 }
 
 fn octets(events: &[Box<RawValue>]) -> Vec<&[u8]> {
@@ -114,8 +103,10 @@ impl Federation {
         }
         let mut progress = Instant::now();
         let mut last: Option<(usize, usize)> = None;
+        // Servers whose history of the gap has been fetched: once is enough.
+        let mut deep: HashSet<ServerName> = HashSet::new();
         loop {
-            match self.heal_once(ctx, room_id, first).await {
+            match self.heal_once(ctx, room_id, first, &mut deep).await {
                 Ok(None) => break,
                 Ok(Some(heads)) => {
                     let now = (heads.events, heads.held.len());
@@ -152,6 +143,7 @@ impl Federation {
         ctx: &RequestContext,
         room_id: &str,
         first: Option<&ServerName>,
+        deep: &mut HashSet<ServerName>,
     ) -> Result<Option<Heads>, Refusal> {
         let Some(version) = self.engine().graph_version(room_id).await? else {
             return Ok(None);
@@ -165,6 +157,17 @@ impl Federation {
             }
             if let Err(error) = self.fill(ctx, room_id, version, server).await {
                 tracing::info!(room = room_id, %server, %error, "a server can't help to fill a gap");
+            }
+            let missing = self.heads(ctx, room_id).await?.missing;
+            if missing.is_empty() || !deep.insert(server.clone()) {
+                continue;
+            }
+            let fetched = self
+                .fetch_history(ctx, room_id, version, server, &missing, Reach::Known)
+                .await;
+            match fetched {
+                Ok(events) => tracing::info!(room = room_id, %server, events, "a deep gap was fetched"),
+                Err(error) => tracing::info!(room = room_id, %server, %error, "a deep gap can't be fetched"),
             }
         }
         let heads = self.heads(ctx, room_id).await?;
@@ -221,7 +224,7 @@ impl Federation {
                 break;
             }
             pdus.sort_by_key(|p| (p.depth(), p.event_id()));
-            self.admit(ctx, room_id, None, pdus, true).await?;
+            self.admit(ctx, room_id, None, pdus, false).await?;
         }
         let heads = self.heads(ctx, room_id).await?;
         // Single parents and cited events that `get_missing_events` doesn't give.
@@ -230,7 +233,7 @@ impl Federation {
             let mut pdus = self.fetch_events(version, room_id, server, &wanted).await;
             pdus.sort_by_key(|p| (p.depth(), p.event_id()));
             if !pdus.is_empty() {
-                self.admit(ctx, room_id, None, pdus, true).await?;
+                self.admit(ctx, room_id, None, pdus, false).await?;
             }
         }
         for event in heads.incomplete.iter().take(ONE_BY_ONE) {
@@ -338,20 +341,8 @@ impl Federation {
         room_id: &str,
         pdus: Vec<Pdu>,
     ) -> Result<(), FederationError> {
-        let mut chunk = Vec::new();
-        let mut size = 0;
-        for pdu in in_order(pdus) {
-            size += pdu.as_bytes().len();
-            chunk.push(pdu);
-            if chunk.len() >= CHUNK || size >= CHUNK_OCTETS {
-                let pdus = std::mem::take(&mut chunk);
-                size = 0;
-                self.ask(ctx, room_id, GraphCommand::Outliers { pdus }).await?;
-            }
-        }
-        if !chunk.is_empty() {
-            self.ask(ctx, room_id, GraphCommand::Outliers { pdus: chunk })
-                .await?;
+        for pdus in chunks(after_cited(pdus)) {
+            self.ask(ctx, room_id, GraphCommand::Outliers { pdus }).await?;
         }
         Ok(())
     }
@@ -386,91 +377,6 @@ impl Federation {
         pdus.retain(|pdu| wanted.contains(&pdu.event_id()));
         pdus
     }
-
-    /// Looks at what other servers have: nodes every few seconds, homeservers when they come back.
-    pub async fn compare_heads(
-        &self,
-        ctx: &RequestContext,
-        room_id: &str,
-        server: &ServerName,
-    ) -> Result<(), FederationError> {
-        let Some(version) = self.engine().graph_version(room_id).await? else {
-            return Ok(());
-        };
-        let theirs = self.heads_of(room_id, server).await?;
-        let mut unknown = Vec::new();
-        for id in theirs.into_iter().take(ONE_BY_ONE) {
-            if self.engine().event(id, version).await.map_err(engine)?.is_none() {
-                unknown.push(id);
-            }
-        }
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let pdus = self.fetch_events(version, room_id, server, &unknown).await;
-        if pdus.is_empty() {
-            return Ok(());
-        }
-        let admitted = self.admit(ctx, room_id, None, pdus, false).await?;
-        self.heal_after(ctx, room_id, server, &admitted);
-        Ok(())
-    }
-
-    /// A node's heads; of a homeserver the event it has nearest to now.
-    async fn heads_of(&self, room_id: &str, server: &ServerName) -> Result<Vec<EventId>, FederationError> {
-        let known = lock(&self.inner().healing.no_heads).get(server).copied();
-        if known.is_none_or(|until| until < Instant::now()) {
-            let target = format!("{}/heads/{}", crate::server::UNSTABLE, segment(room_id));
-            match self.client().get::<OtherHeads>(server, &target, 1 << 20).await {
-                Ok(answer) => return Ok(answer.heads),
-                Err(RequestError::Refused { status, .. }) if status.as_u16() == 404 => {
-                    let until = Instant::now() + Duration::from_hours(1);
-                    lock(&self.inner().healing.no_heads).insert(server.clone(), until);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let target = format!(
-            "/_matrix/federation/v1/timestamp_to_event/{}?ts={}&dir=b",
-            segment(room_id),
-            self.engine().now_ms()
-        );
-        let nearest: Nearest = self.client().get(server, &target, 64 * 1024).await?;
-        Ok(vec![nearest.event_id])
-    }
-
-    /// Compares heads with every server of every shared room, for ever.
-    pub async fn keep_healing(&self, every: Duration) {
-        loop {
-            tokio::time::sleep(every).await;
-            let ctx = background("heal");
-            let graphs = match self.engine().shared_graphs().await {
-                Ok(graphs) => graphs,
-                Err(error) => {
-                    tracing::error!(%error, "the rooms can't be read");
-                    continue;
-                }
-            };
-            let mut away: HashSet<String> = HashSet::new();
-            for graph in graphs.into_iter().filter(|g| g.joined) {
-                for name in graph.servers {
-                    let Ok(server) = ServerName::parse(&name) else {
-                        continue;
-                    };
-                    if away.contains(&name) {
-                        continue;
-                    }
-                    if let Err(error) = self.compare_heads(&ctx, &graph.room_id, &server).await {
-                        tracing::debug!(%server, room = graph.room_id, %error, "heads can't be compared");
-                        if matches!(error, FederationError::Request(RequestError::Unreachable { .. })) {
-                            away.insert(name);
-                        }
-                    }
-                }
-                self.heal(&ctx, &graph.room_id, None).await;
-            }
-        }
-    }
 }
 
 /// Whom to ask: the one that sent what waits, then others in the room.
@@ -486,37 +392,6 @@ fn candidates(first: Option<&ServerName>, heads: &Heads) -> Vec<ServerName> {
         }
     }
     servers
-}
-
-/// Events so that each comes after those it cites, as far as they are among them.
-pub(crate) fn in_order(pdus: Vec<Pdu>) -> Vec<Pdu> {
-    let mut by_id: HashMap<EventId, Arc<Pdu>> = HashMap::new();
-    let mut order: Vec<EventId> = Vec::with_capacity(pdus.len());
-    for pdu in pdus {
-        order.push(pdu.event_id());
-        by_id.insert(pdu.event_id(), Arc::new(pdu));
-    }
-    // The create event first: nobody cites it in version 12, and nothing counts before it.
-    order.sort_by_key(|id| by_id.get(id).is_some_and(|p| p.event_type() != "m.room.create"));
-    let mut out = Vec::with_capacity(by_id.len());
-    let mut done: HashSet<EventId> = HashSet::new();
-    for id in order {
-        let mut stack = vec![(id, false)];
-        while let Some((id, cited_done)) = stack.pop() {
-            let Some(pdu) = by_id.get(&id) else { continue };
-            if cited_done {
-                out.push(pdu.as_ref().clone());
-                continue;
-            }
-            // Ids are hashes over what is cited: nothing cites itself, however long the way.
-            if !done.insert(id) {
-                continue;
-            }
-            stack.push((id, true));
-            stack.extend(pdu.auth_events().iter().map(|a| (*a, false)));
-        }
-    }
-    out
 }
 
 pub(crate) fn engine(error: room_engine::EngineError) -> Refusal {

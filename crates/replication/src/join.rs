@@ -11,21 +11,16 @@ use room_engine::graphs::{Change, Fate, GraphCommand, GraphReply};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::BTreeSet;
 
 use crate::client::segment;
 use crate::federation::{Federation, FederationError, admitted, unexpected};
 use crate::healing::STATE_SIZE;
+use crate::history::Reach;
 use crate::server_name::ServerName;
 
 /// Largest template, in bytes.
 const TEMPLATE_SIZE: usize = 128 * 1024;
-/// Events asked for in one page of history.
-const PAGE: usize = 100;
-/// Events of a whole room that are fetched.
-pub const MOST_HISTORY: usize = 200_000;
-/// Largest page of history, in bytes.
-const PAGE_SIZE: usize = 32 << 20;
 
 #[derive(Deserialize)]
 struct Template {
@@ -63,11 +58,6 @@ struct SendJoin {
 #[derive(Deserialize)]
 struct Signed {
     event: Box<RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    pdus: Vec<Box<RawValue>>,
 }
 
 /// A room that was joined.
@@ -151,7 +141,7 @@ impl Federation {
         if history {
             let parents = pdu.prev_events().to_vec();
             fetched = self
-                .fetch_history(ctx, room_id, version, server, &parents)
+                .fetch_history(ctx, room_id, version, server, &parents, Reach::Create)
                 .await?;
         }
         let mut all = chain;
@@ -357,102 +347,6 @@ impl Federation {
             ))),
         }
     }
-
-    /// All of a room before some events, back to its create event, verified and judged in its own order.
-    async fn fetch_history(
-        &self,
-        ctx: &RequestContext,
-        room_id: &str,
-        version: RoomVersion,
-        server: &ServerName,
-        from: &[EventId],
-    ) -> Result<usize, FederationError> {
-        let mut events: HashMap<EventId, Pdu> = HashMap::new();
-        let mut wanted: VecDeque<EventId> = from.iter().copied().collect();
-        let mut asked: BTreeSet<EventId> = BTreeSet::new();
-        while !wanted.is_empty() {
-            let mut at = Vec::new();
-            while let Some(id) = wanted.pop_front() {
-                if !events.contains_key(&id) && asked.insert(id) {
-                    at.push(id);
-                }
-                if at.len() >= 20 {
-                    break;
-                }
-            }
-            if at.is_empty() {
-                break;
-            }
-            let mut target = format!(
-                "/_matrix/federation/v1/backfill/{}?limit={PAGE}",
-                segment(room_id)
-            );
-            for id in &at {
-                target.push_str("&v=");
-                target.push_str(&segment(&id.to_string()));
-            }
-            let page: Page = self.client().get(server, &target, PAGE_SIZE).await?;
-            let octets: Vec<&[u8]> = page.pdus.iter().map(|e| e.get().as_bytes()).collect();
-            let mut pdus = self.verified(version, room_id, &octets).await;
-            // Some servers give what is behind the events asked for, without them.
-            let lacking: Vec<EventId> = at
-                .iter()
-                .filter(|id| !events.contains_key(*id) && pdus.iter().all(|p| p.event_id() != **id))
-                .copied()
-                .collect();
-            pdus.extend(self.fetch_events(version, room_id, server, &lacking).await);
-            for pdu in pdus {
-                let cited = pdu
-                    .prev_events()
-                    .iter()
-                    .chain(pdu.auth_events())
-                    .copied()
-                    .collect::<Vec<_>>();
-                if events.insert(pdu.event_id(), pdu).is_none() {
-                    wanted.extend(cited.into_iter().filter(|id| !events.contains_key(id)));
-                }
-            }
-            if events.len() > MOST_HISTORY {
-                return Err(answer(
-                    server,
-                    format!("the room has more than {MOST_HISTORY} events"),
-                ));
-            }
-        }
-        let count = events.len();
-        // By depth as far as it can be believed: what comes before its parents waits for them in the room.
-        let mut pdus: Vec<Pdu> = events.into_values().collect();
-        pdus.sort_by_key(|p| (p.depth(), p.event_id()));
-        for chunk in in_graph_order(&pdus).chunks(crate::healing::CHUNK) {
-            self.admit(ctx, room_id, None, chunk.to_vec(), true).await?;
-        }
-        Ok(count)
-    }
-}
-
-/// Events so that each comes after its parents and those it cites, as far as they are among them.
-fn in_graph_order(pdus: &[Pdu]) -> Vec<Pdu> {
-    let by_id: HashMap<EventId, usize> = pdus.iter().enumerate().map(|(n, p)| (p.event_id(), n)).collect();
-    let mut done = vec![false; pdus.len()];
-    let mut out = Vec::with_capacity(pdus.len());
-    for start in 0..pdus.len() {
-        let mut stack = vec![(start, false)];
-        while let Some((n, ready)) = stack.pop() {
-            let Some(pdu) = pdus.get(n) else { continue };
-            if ready {
-                out.push(pdu.clone());
-                continue;
-            }
-            match done.get_mut(n) {
-                Some(seen) if !*seen => *seen = true,
-                _ => continue,
-            }
-            stack.push((n, true));
-            let cited = pdu.prev_events().iter().chain(pdu.auth_events());
-            stack.extend(cited.filter_map(|id| by_id.get(id)).map(|n| (*n, false)));
-        }
-    }
-    out
 }
 
 /// The ids of a state that a server gave: state events, one per key, a create event among them.

@@ -11,6 +11,7 @@ pub mod discovery;
 pub mod federation;
 pub mod guard;
 pub mod healing;
+mod history;
 pub mod join;
 pub mod keys;
 pub mod sender;
@@ -19,7 +20,7 @@ pub mod server_name;
 mod srv;
 
 pub use client::{ClientSettings, FederationClient, RequestError};
-pub use federation::{Federation, FederationError};
+pub use federation::{Bounds, Federation, FederationError};
 pub use guard::AddressPolicy;
 pub use keys::{KeyStore, OwnKeys};
 pub use sender::EventTransport;

@@ -112,6 +112,7 @@ impl fmt::Debug for ServerName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn names_are_read_one_way() {
@@ -151,5 +152,19 @@ mod tests {
             assert!(ServerName::parse(text).is_err(), "{text:?}");
         }
         assert!(ServerName::parse(&"a".repeat(231)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}", like in "[a-z0-9.:\\[\\]-]{0,30}") {
+            for text in [text, like] {
+                if let Ok(name) = ServerName::parse(&text) {
+                    // What is read is written the same, and is one part of a URL only.
+                    prop_assert_eq!(name.as_str(), text.as_str());
+                    let url = reqwest::Url::parse(&format!("https://{text}/x")).unwrap();
+                    prop_assert_eq!(url.path(), "/x");
+                }
+            }
+        }
     }
 }

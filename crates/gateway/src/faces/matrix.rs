@@ -7,7 +7,7 @@ use crate::tls;
 use crate::web::observe;
 use axum::Router;
 use event_graph::SigningIdentity;
-use replication::{AddressPolicy, ClientSettings, Federation, FederationClient, KeyStore, OwnKeys};
+use replication::{AddressPolicy, Bounds, ClientSettings, Federation, FederationClient, KeyStore, OwnKeys};
 use room_engine::Engine;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,6 +34,7 @@ pub fn federation(
         },
         roots: tls::roots(roots.iter().map(PathBuf::as_path))?,
         timeout: config.limits.outgoing(),
+        well_known_port: replication::discovery::HTTPS,
     };
     let identity = Arc::new(identity(config)?);
     let client = FederationClient::new(identity.clone(), settings).map_err(|e| {
@@ -50,6 +51,7 @@ pub fn federation(
         client,
         keys,
         OwnKeys::new(identity, BTreeMap::new()),
+        Bounds::default(),
     ))
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 const DAY: i64 = 24 * 3600 * 1000;
 const NOW: i64 = 1_700_000_000_000;
@@ -116,6 +117,21 @@ fn lies_in_key_answers_are_refused() {
         read(br#"{"server_name":"a.example","server_name":"a.example"}"#),
         Err(KeyAnswerError::Json)
     );
+}
+
+proptest! {
+    #[test]
+    fn any_answer_is_read_or_refused(octets in proptest::collection::vec(any::<u8>(), 0..300), at in any::<usize>()) {
+        let _ = read_answer(&octets, "a.example", NOW);
+        // One octet of a good answer changed: another answer, or none, and never one that lasts longer.
+        let one = identity("1", 1);
+        let mut good = signed(document(&one, NOW + DAY), &[&one]);
+        let place = at % good.len();
+        good[place] = octets.first().copied().unwrap_or(b'0');
+        if let Ok(record) = read_answer(&good, "a.example", NOW) {
+            prop_assert_eq!(record.key("ed25519:1", NOW + DAY + 1), None);
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
     clippy::indexing_slicing
 )]
 
+mod discovery;
 mod joining;
 mod peer;
 mod requests;

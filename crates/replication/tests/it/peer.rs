@@ -41,7 +41,7 @@ pub(crate) struct Peer {
 
 /// The authority of all peers.
 pub(crate) struct Authority {
-    certificate: Certificate,
+    pub(crate) certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -62,10 +62,15 @@ impl Authority {
         roots
     }
 
-    fn acceptor(&self) -> TlsAcceptor {
+    /// A certificate for this machine.
+    pub(crate) fn issue(&self) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    pub(crate) fn listen(&self, listener: TcpListener) -> TlsListener {
+        let (certificate, key) = self.issue();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -76,11 +81,12 @@ impl Authority {
                 PrivateKeyDer::Pkcs8(key.serialize_der().into()),
             )
             .unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        TlsListener(listener, TlsAcceptor::from(Arc::new(config)))
     }
 }
 
-struct TlsListener(TcpListener, TlsAcceptor);
+/// A listener that speaks TLS.
+pub(crate) struct TlsListener(TcpListener, TlsAcceptor);
 
 impl axum::serve::Listener for TlsListener {
     type Io = TlsStream<TcpStream>;
@@ -117,7 +123,7 @@ impl Peer {
             task: Mutex::default(),
         });
         let router = Router::new().fallback(answer).with_state(peer.clone());
-        let listener = TlsListener(listener, authority.acceptor());
+        let listener = authority.listen(listener);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         *peer.task.lock().unwrap() = Some(task);
         peer
@@ -257,6 +263,17 @@ impl Peer {
                     .map(|e| e.raw().to_value())
                     .collect();
                 ok(&json!({ "events": some }))
+            }
+            ["federation", "v1", "backfill", _] => {
+                let query = asked.target.split('?').nth(1).unwrap_or_default();
+                let from: Vec<&str> = query.split('&').filter_map(|p| p.strip_prefix("v=")).collect();
+                let newest = room
+                    .events
+                    .iter()
+                    .rposition(|e| from.contains(&e.event_id().to_string().as_str()));
+                let before = newest.map_or(0, |at| at + 1);
+                let some = room.events[..before].iter().rev().take(100);
+                wrapped(some.map(|e| e.raw().to_value()).collect())
             }
             ["federation", "v1", "send", _] => ok(&json!({ "pdus": {} })),
             _ => status(StatusCode::NOT_FOUND),

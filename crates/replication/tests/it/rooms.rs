@@ -320,7 +320,9 @@ async fn a_backfill_without_end() {
             let events: Vec<Value> = (0..20).map(|_| next().raw().to_value()).collect();
             return Some(ok(&json!({ "events": events })));
         }
-        let other = asked.target.contains("/event/") || asked.target.contains("/state");
+        let other = ["/event/", "/state", "/backfill/"]
+            .iter()
+            .any(|p| asked.target.contains(p));
         other.then(|| status(StatusCode::NOT_FOUND))
     });
     node.send(&peer, "1", &[first.raw().to_value()]).await;
@@ -328,6 +330,63 @@ async fn a_backfill_without_end() {
     let heads = node.heads(&room).await;
     assert!(heads.held.len() <= 2_000, "{}", heads.held.len());
     assert_eq!(node.accepted(&room).await, before);
+    peer.script(|_| None);
+    still_works(&node, &peer).await;
+}
+
+/// A long absence: all that was said meanwhile comes, though only the newest event was sent.
+#[tokio::test]
+async fn a_deep_gap_is_filled() {
+    let (node, peer) = two().await;
+    let room = peer.room_id();
+    let missed: Vec<String> = (0..3_000)
+        .map(|n| peer.say(&n.to_string()).event_id().to_string())
+        .collect();
+    let newest = peer.say("newest");
+    node.send(&peer, "1", &[newest.raw().to_value()]).await;
+    until(|| async { node.heads(&room).await.missing.is_empty() }).await;
+    let accepted = node.accepted(&room).await;
+    assert!(missed.iter().all(|id| accepted.contains(id)));
+    assert_eq!(node.heads(&room).await.heads, [newest.event_id()]);
+}
+
+/// A history that never meets what is known is given up, at a bound.
+#[tokio::test]
+async fn a_history_without_end() {
+    let (node, peer) = two().await;
+    let room = peer.room_id();
+    let template = peer.room.lock().unwrap().message(&peer.identity, "before that");
+    let made = std::sync::atomic::AtomicU64::new(0);
+    let pages = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let (counted, identity) = (pages.clone(), peer.identity.clone());
+    let first = {
+        let mut draft = template.clone();
+        draft.prev_events = vec![nowhere(u64::MAX)];
+        draft.sign(&identity, VERSION).unwrap()
+    };
+    peer.script(move |asked| {
+        if asked.target.contains("/backfill/") {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            // More than was asked for, and each leads on to others.
+            let events: Vec<Value> = (0..250)
+                .map(|_| {
+                    let mut draft = template.clone();
+                    draft.prev_events = vec![nowhere(made.fetch_add(1, std::sync::atomic::Ordering::SeqCst))];
+                    draft.sign(&identity, VERSION).unwrap().raw().to_value()
+                })
+                .collect();
+            return Some(ok(&json!({ "pdus": events })));
+        }
+        let about_events = ["/get_missing_events/", "/event/", "/state"]
+            .iter()
+            .any(|p| asked.target.contains(p));
+        about_events.then(|| status(StatusCode::NOT_FOUND))
+    });
+    node.send(&peer, "1", &[first.raw().to_value()]).await;
+    // Rounds go on, but this server's history is not fetched a second time.
+    until(|| async { peer.count("/get_missing_events/") >= 3 }).await;
+    assert!(pages.load(std::sync::atomic::Ordering::SeqCst) <= 22);
+    assert_eq!(node.heads(&room).await.held, [first.event_id()]);
     peer.script(|_| None);
     still_works(&node, &peer).await;
 }

@@ -8,7 +8,7 @@ use delivery_service::HubIdentity;
 use event_graph::{EventId, Pdu, SigningIdentity};
 use http::{Method, Request, StatusCode};
 use replication::{
-    AddressPolicy, ClientSettings, Federation, FederationClient, KeyStore, OwnKeys, auth, server,
+    AddressPolicy, Bounds, ClientSettings, Federation, FederationClient, KeyStore, OwnKeys, auth, server,
 };
 use room_engine::graphs::Heads;
 use room_engine::{Engine, EngineConfig, Keys, Limits, RequestContext, SystemClock, UserPolicies};
@@ -57,12 +57,13 @@ impl Node {
             addresses: AddressPolicy::Any,
             roots: authority.roots(),
             timeout: Duration::from_secs(10),
+            well_known_port: 443,
         };
         let identity = Arc::new(identity());
         let client = FederationClient::new(identity.clone(), settings).unwrap();
         let keys = KeyStore::new(client.clone(), store, now);
         let own = OwnKeys::new(identity, BTreeMap::new());
-        let federation = Federation::new(engine.clone(), client, keys, own);
+        let federation = Federation::new(engine.clone(), client, keys, own, Bounds { gap: 4_000 });
         let router = server::router(federation.clone(), Duration::from_millis(300));
         Self {
             federation,

@@ -1,0 +1,87 @@
+//! Errors in the form that Matrix gives them.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use room_engine::Refusal;
+use serde_json::{Value, json};
+
+use crate::auth::AuthError;
+
+/// An error in Matrix's form.
+#[derive(Debug)]
+pub struct MatrixError {
+    pub(super) status: StatusCode,
+    errcode: &'static str,
+    error: String,
+    pub(super) more: Vec<(&'static str, Value)>,
+}
+
+impl MatrixError {
+    pub(super) fn new(status: StatusCode, errcode: &'static str, error: impl Into<String>) -> Self {
+        Self {
+            status,
+            errcode,
+            error: error.into(),
+            more: Vec::new(),
+        }
+    }
+
+    pub(super) fn bad_json(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "M_BAD_JSON", error)
+    }
+
+    pub(super) fn not_found(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", error)
+    }
+
+    pub(super) fn forbidden(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", error)
+    }
+
+    pub(super) fn invalid(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", error)
+    }
+}
+
+impl IntoResponse for MatrixError {
+    fn into_response(self) -> Response {
+        metrics::counter!("causeway_refused_total", "face" => "matrix", "endpoint" => "federation", "reason" => self.errcode)
+            .increment(1);
+        let mut body = json!({ "errcode": self.errcode, "error": self.error });
+        if let Some(object) = body.as_object_mut() {
+            object.extend(self.more.into_iter().map(|(k, v)| (k.to_owned(), v)));
+        }
+        (self.status, axum::Json(body)).into_response()
+    }
+}
+
+impl From<AuthError> for MatrixError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Body(_) => Self::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", error.to_string()),
+            _ => Self::new(StatusCode::UNAUTHORIZED, "M_UNAUTHORIZED", error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for MatrixError {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Unknown { .. } => Self::not_found(text),
+            Refusal::Forbidden { .. } => Self::forbidden(text),
+            Refusal::Malformed { .. } => Self::invalid(text),
+            Refusal::Unavailable { retry_after, .. } => {
+                let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text);
+                let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+                error.more.push(("retry_after_ms", json!(ms)));
+                error
+            }
+            Refusal::Store(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text),
+            _ => {
+                tracing::error!(error = text, "a federation request failed");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "internal fault")
+            }
+        }
+    }
+}
