@@ -45,6 +45,7 @@ pub struct Provider {
     domain: String,
     dir: PathBuf,
     addresses: Addresses,
+    namespace: Option<String>,
     process: Option<Process>,
 }
 
@@ -101,6 +102,7 @@ impl Provider {
             domain: domain.to_owned(),
             dir: dir.to_owned(),
             addresses,
+            namespace: None,
             process: None,
         };
         let mut command = provider.command()?;
@@ -154,6 +156,7 @@ impl Provider {
             domain: self.domain.clone(),
             dir: dir.to_owned(),
             addresses,
+            namespace: None,
             process: None,
         };
         let mut command = node.command()?;
@@ -171,6 +174,11 @@ impl Provider {
         run(&mut command).await?;
         let line = run(node.command()?.args(["node", "self"])).await?;
         Ok((node, line.trim().to_owned()))
+    }
+
+    /// From now on it runs in a network namespace.
+    pub fn inside(&mut self, namespace: &str) {
+        self.namespace = Some(namespace.to_owned());
     }
 
     /// Starts a node that waits to be added: it runs, but isn't ready.
@@ -193,6 +201,7 @@ impl Provider {
             domain: domain.to_owned(),
             dir: dir.to_owned(),
             addresses,
+            namespace: None,
             process: None,
         };
         let mut command = provider.command()?;
@@ -225,7 +234,14 @@ impl Provider {
 
     /// A command of this provider's binary, with its configuration.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(binary()?);
+        let mut command = match &self.namespace {
+            None => Command::new(binary()?),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(binary()?);
+                command
+            }
+        };
         command
             .arg("--config")
             .arg(self.dir.join("causeway.toml"))

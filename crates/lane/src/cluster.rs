@@ -2,21 +2,19 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{ChangeMembers, Instant as _, LogIdOptionExt as _, Raft, RaftMetrics, ReadPolicy};
+use openraft::{Instant as _, LogIdOptionExt as _, Raft, RaftMetrics, ReadPolicy};
 use room_engine::Sequencer;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use store::{Batch, BlobHash, Committed, Store, StoreError};
-use tokio::sync::{mpsc, watch};
+use store::{Batch, Committed, Store, StoreError};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use super::forced::Lineage;
 use super::log::Log;
 use super::machine::{Machine, Observer};
 use super::network::{Link, LinkError, Peers, ask};
@@ -25,6 +23,12 @@ use super::snapshot::Turnover;
 use super::types::{Member, NodeName, Proposal, Types};
 
 mod answer;
+mod blobs;
+mod members;
+mod take_over;
+
+pub use members::{ClusterView, NodeView};
+pub(crate) use take_over::Told;
 
 /// How a node takes part.
 #[derive(Clone, Debug)]
@@ -103,41 +107,12 @@ pub enum ClusterError {
     /// The only one can't go.
     #[error("{0} is the only node")]
     Last(NodeName),
+    /// A node that orders without a majority must not be needed.
+    #[error("{0}")]
+    TakeOver(String),
     /// It didn't come to an end in time, or another change is under way.
     #[error("{0}")]
     Failed(String),
-}
-
-/// The nodes as one of them sees them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterView {
-    /// The node that tells.
-    pub name: String,
-    /// Who leads, as far as it knows.
-    pub leader: Option<String>,
-    /// The term.
-    pub term: u64,
-    /// Whether it orders: it leads, and the majority answers it.
-    pub orders: bool,
-    /// Entries of the log that it has.
-    pub log: u64,
-    /// Entries that it has applied.
-    pub applied: u64,
-    /// All nodes.
-    pub nodes: Vec<NodeView>,
-}
-
-/// One node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeView {
-    /// Its name.
-    pub name: String,
-    /// Host and port of its node API.
-    pub address: String,
-    /// Whether it counts for the majority.
-    pub voter: bool,
-    /// At the node that leads: entries that it lacks.
-    pub lag: Option<u64>,
 }
 
 type Lane = Raft<Types, Machine>;
@@ -150,14 +125,19 @@ struct Inner {
     settings: ClusterSettings,
     local: Arc<dyn Store>,
     turnover: Turnover,
+    lineage: Lineage,
+    take_over: take_over::Asked,
     link: Arc<dyn Link>,
     observer: Observer,
     raft: Mutex<Option<Lane>>,
+    log: Mutex<Option<Log>>,
     terms: watch::Sender<Option<u64>>,
     /// Members that others told of, until the log does.
     learned: Mutex<BTreeMap<NodeName, Member>>,
     staging: tokio::sync::Mutex<Option<(NodeName, u64)>>,
     changing: tokio::sync::Mutex<()>,
+    /// When another node last spoke as the one that leads.
+    heard: Mutex<Instant>,
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -181,21 +161,40 @@ impl Cluster {
         link: Arc<dyn Link>,
         observer: impl Fn(&Batch) + Send + Sync + 'static,
     ) -> Result<Self, ClusterError> {
+        let lineage = Lineage::default();
+        let known = lineage.clone();
+        let observer = move |batch: &Batch| {
+            known.applied(batch);
+            observer(batch);
+        };
         let cluster = Self(Arc::new(Inner {
             settings,
             local,
             turnover: Turnover::default(),
+            lineage,
+            take_over: take_over::Asked::default(),
             link,
             observer: Arc::new(observer),
             raft: Mutex::default(),
+            log: Mutex::default(),
             terms: watch::channel(None).0,
             learned: Mutex::default(),
             staging: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            heard: Mutex::new(Instant::now()),
             stop: watch::channel(false).0,
             task: Mutex::default(),
         }));
-        let raft = cluster.open().await?;
+        cluster
+            .0
+            .lineage
+            .load(cluster.0.local.as_ref())
+            .await
+            .map_err(ClusterError::Log)?;
+        let raft = match cluster.0.lineage.given_up() {
+            None => Some(cluster.open().await?),
+            Some(_) => None,
+        };
         let task = tokio::spawn(cluster.clone().supervise(raft));
         *lock(&cluster.0.task) = Some(task);
         Ok(cluster)
@@ -260,16 +259,20 @@ impl Cluster {
         let config = inner.settings.raft().validate();
         let config = Arc::new(config.map_err(|e| ClusterError::Failed(e.to_string()))?);
         let log = Log::new(inner.local.clone());
-        let network = Peers(inner.link.clone());
+        let network = Peers {
+            link: inner.link.clone(),
+            lineage: inner.lineage.clone(),
+            told: inner.take_over.told.clone(),
+        };
+        *lock(&inner.log) = Some(log.clone());
         Raft::new(inner.settings.name.clone(), config, network, log, machine)
             .await
             .map_err(|e| ClusterError::Log(std::io::Error::other(e)))
     }
 
     /// Runs the lane; opens it again after the store has failed.
-    async fn supervise(self, first: Lane) {
+    async fn supervise(self, mut next: Option<Lane>) {
         let mut stop = self.0.stop.subscribe();
-        let mut next = Some(first);
         while !*stop.borrow() {
             if let Some(raft) = next.take() {
                 *lock(&self.0.raft) = Some(raft.clone());
@@ -278,12 +281,17 @@ impl Cluster {
                 *lock(&self.0.raft) = None;
                 let _ = raft.shutdown().await;
             }
-            if *stop.borrow() {
-                break;
+            if self.begin_asked().await {
+                // The log goes on at once, under this node alone.
+            } else {
+                self.show_tail().await;
+                tokio::select! {
+                    () = tokio::time::sleep(self.0.settings.election) => {}
+                    _ = stop.changed() => continue,
+                }
             }
-            tokio::select! {
-                () = tokio::time::sleep(self.0.settings.election) => {}
-                _ = stop.changed() => continue,
+            if *stop.borrow() || self.0.lineage.given_up().is_some() {
+                continue;
             }
             match self.open().await {
                 Ok(raft) => next = Some(raft),
@@ -315,6 +323,7 @@ impl Cluster {
                         founded = self.found(raft, &now).await;
                     }
                 }
+                () = self.0.take_over.interrupted() => return,
                 _ = stop.changed() => return,
             }
         }
@@ -363,6 +372,7 @@ impl Cluster {
             }
         }
         let float = |n: u64| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+        metrics::gauge!("causeway_cluster_frozen").set(f64::from(u8::from(self.0.lineage.is_frozen())));
         metrics::gauge!("causeway_cluster_orders").set(f64::from(u8::from(term.is_some())));
         metrics::gauge!("causeway_cluster_term").set(float(now.current_term));
         metrics::gauge!("causeway_cluster_log_entries").set(float(now.last_log_index.unwrap_or(0)));
@@ -374,6 +384,7 @@ impl Cluster {
         let fresh = self.0.settings.election.saturating_mul(2);
         now.running_state.is_ok()
             && now.state.is_leader()
+            && !self.0.lineage.is_frozen()
             && (now.membership_config.voter_ids().count() == 1
                 || now.last_quorum_acked.is_some_and(|acked| acked.elapsed() < fresh))
     }
@@ -423,6 +434,9 @@ impl Cluster {
         if let Some(member) = self.others().remove(name) {
             return Some(member);
         }
+        if let Some(former) = self.0.lineage.former(name) {
+            return Some(former);
+        }
         for (known, member) in self.others() {
             let call = Call {
                 method: "GET",
@@ -439,12 +453,25 @@ impl Cluster {
         None
     }
 
-    /// The node that leads, unless it is this one or nobody knows.
+    /// The node that leads, unless it is this one or nobody knows. For a node that was given up: the one that took over.
     pub fn leader(&self) -> Option<(NodeName, Member)> {
+        if let Some(statement) = self.0.lineage.given_up() {
+            let member = statement.former.get(&statement.node)?.clone();
+            return Some((statement.node, member));
+        }
         let raft = self.lane().ok()?;
-        let leader = raft.metrics().borrow_watched().current_leader.clone()?;
+        let leader = self.heard_of(raft.metrics().borrow_watched().current_leader.as_ref())?;
         let member = self.others().remove(&leader)?;
         Some((leader, member))
+    }
+
+    /// The node that leads, as long as it gives signs of life: one that is cut off, and can't win an election, otherwise
+    /// never hears that there is none any more.
+    fn heard_of(&self, leader: Option<&NodeName>) -> Option<NodeName> {
+        let fresh = self.0.settings.election.saturating_mul(3);
+        let alive =
+            |leader: &&NodeName| **leader == self.0.settings.name || lock(&self.0.heard).elapsed() < fresh;
+        leader.filter(alive).cloned()
     }
 
     /// Sends a request to another node.
@@ -456,253 +483,17 @@ impl Cluster {
     ) -> Result<super::Answer, LinkError> {
         self.0.link.call(name, member, call).await
     }
-
-    /// The nodes as this one sees them.
-    pub fn view(&self) -> ClusterView {
-        let name = self.0.settings.name.to_string();
-        let Ok(raft) = self.lane() else {
-            return ClusterView {
-                name,
-                leader: None,
-                term: 0,
-                orders: false,
-                log: 0,
-                applied: 0,
-                nodes: Vec::new(),
-            };
-        };
-        let now = raft.metrics().borrow_watched().clone();
-        let voters: BTreeSet<NodeName> = now.membership_config.voter_ids().collect();
-        let log = now.last_log_index.unwrap_or(0);
-        let nodes = now.membership_config.nodes().map(|(name, member)| NodeView {
-            name: name.to_string(),
-            address: member.address.clone(),
-            voter: voters.contains(name),
-            lag: now
-                .replication
-                .as_ref()
-                .and_then(|all| all.get(name))
-                .map(|matched| log.saturating_sub(matched.index().unwrap_or(0))),
-        });
-        ClusterView {
-            name,
-            leader: now.current_leader.as_ref().map(ToString::to_string),
-            term: now.current_term,
-            orders: self.0.terms.borrow().is_some(),
-            log,
-            applied: now.last_applied.index().unwrap_or(0),
-            nodes: nodes.collect(),
-        }
-    }
-
-    fn leading(&self) -> Result<Lane, ClusterError> {
-        let leader = || self.leader().map(|(name, _)| name);
-        if self.0.terms.borrow().is_none() {
-            return Err(ClusterError::NotLeading { leader: leader() });
-        }
-        self.lane().map_err(|e| ClusterError::Failed(e.to_string()))
-    }
-
-    /// Waits until the members that this node goes by are final.
-    async fn settled(&self) -> Result<(), ClusterError> {
-        let confirmed = match self.term() {
-            Ok(term) => self.confirm(term).await,
-            Err(error) => Err(error),
-        };
-        confirmed.map_err(|e| ClusterError::Failed(e.to_string()))
-    }
-
-    /// Waits until the log's beginning is given up: before that a new node would get the log from its beginning on, and
-    /// not what was in the store before there was one.
-    async fn founded(&self, raft: &Lane) -> Result<(), ClusterError> {
-        let mut metrics = raft.metrics();
-        let given_up = async {
-            while metrics.borrow_watched().purged.is_none() {
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        tokio::time::timeout(self.0.settings.commit, given_up)
-            .await
-            .map_err(|_| {
-                ClusterError::Failed("the log is not ready for a further node yet: try again".to_owned())
-            })
-    }
-
-    /// Adds a node: brings it up to date, then lets it count for the majority. One change at a time.
-    pub async fn add(&self, name: NodeName, member: Member) -> Result<(), ClusterError> {
-        let raft = self.leading()?;
-        let _one = self.0.changing.lock().await;
-        self.settled().await?;
-        self.founded(&raft).await?;
-        if self
-            .view()
-            .nodes
-            .iter()
-            .any(|node| node.name == name.as_str() && node.voter)
-        {
-            return Err(ClusterError::Exists(name));
-        }
-        let failed = |e: RaftError<Types, ClientWriteError<Types>>| ClusterError::Failed(e.to_string());
-        raft.add_learner(name.clone(), member, true)
-            .await
-            .map_err(failed)?;
-        raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([name])), false)
-            .await
-            .map_err(failed)?;
-        Ok(())
-    }
-
-    /// Removes a node. The one that leads hands over first, and the call is to be repeated at the next.
-    pub async fn remove(&self, name: NodeName) -> Result<(), ClusterError> {
-        let raft = self.leading()?;
-        let nodes = self.view().nodes;
-        if !nodes.iter().any(|node| node.name == name.as_str()) {
-            return Err(ClusterError::Unknown(name));
-        }
-        if nodes.iter().filter(|node| node.voter).count() == 1 && name == self.0.settings.name {
-            return Err(ClusterError::Last(name));
-        }
-        if name == self.0.settings.name {
-            self.hand_over(None).await?;
-            return Err(ClusterError::NotLeading { leader: None });
-        }
-        let _one = self.0.changing.lock().await;
-        self.settled().await?;
-        let failed = |e: RaftError<Types, ClientWriteError<Types>>| ClusterError::Failed(e.to_string());
-        let names = BTreeSet::from([name]);
-        raft.change_membership(ChangeMembers::RemoveVoters(names.clone()), true)
-            .await
-            .map_err(failed)?;
-        raft.change_membership(ChangeMembers::RemoveNodes(names), false)
-            .await
-            .map_err(failed)?;
-        Ok(())
-    }
-
-    /// Lets another node lead: this one, or the one that lacks least.
-    pub async fn hand_over(&self, to: Option<NodeName>) -> Result<NodeName, ClusterError> {
-        let raft = self.leading()?;
-        let mut candidates: Vec<_> = self
-            .view()
-            .nodes
-            .into_iter()
-            .filter(|node| node.voter && node.name != self.0.settings.name.as_str())
-            .collect();
-        candidates.sort_by_key(|node| node.lag.unwrap_or(u64::MAX));
-        let to = match to {
-            Some(to) if candidates.iter().any(|node| node.name == to.as_str()) => to,
-            Some(to) => return Err(ClusterError::Unknown(to)),
-            None => match candidates.first() {
-                Some(node) => NodeName::from(node.name.as_str()),
-                None => return Err(ClusterError::Last(self.0.settings.name.clone())),
-            },
-        };
-        let handed = raft.trigger().transfer_leader(to.clone()).await;
-        handed.map_err(|e| ClusterError::Failed(e.to_string()))?;
-        Ok(to)
-    }
-
-    /// Gives a blob to the other nodes; returns when the majority has it, this node included.
-    pub(super) async fn spread(&self, hash: &BlobHash, bytes: Bytes) -> Result<(), StoreError> {
-        let voters: Vec<NodeName> = self.lane()?.voter_ids().collect();
-        let needed = voters.len() / 2;
-        if needed == 0 {
-            return Ok(());
-        }
-        let (done, mut got) = mpsc::channel(voters.len());
-        for (name, member) in self
-            .others()
-            .into_iter()
-            .filter(|(name, _)| voters.contains(name))
-        {
-            let (link, done) = (self.0.link.clone(), done.clone());
-            let call = Call {
-                method: "PUT",
-                ..Call::post(answer::blob(hash), bytes.clone(), self.0.settings.commit)
-            };
-            tokio::spawn(async move {
-                if ask(link.as_ref(), &name, &member, call).await.is_ok() {
-                    let _ = done.send(()).await;
-                }
-            });
-        }
-        drop(done);
-        let enough = async {
-            for _ in 0..needed {
-                got.recv().await.ok_or("too few nodes have the blob")?;
-            }
-            Ok::<(), &str>(())
-        };
-        self.within(enough).await
-    }
-
-    /// Gets a blob from whoever has it, checks it and keeps it.
-    pub(super) async fn pull(&self, hash: &BlobHash) -> Result<Option<Bytes>, StoreError> {
-        for (name, member) in self.others() {
-            let call = Call {
-                method: "GET",
-                ..Call::post(answer::blob(hash), Bytes::new(), self.0.settings.commit)
-            };
-            match ask(self.0.link.as_ref(), &name, &member, call).await {
-                Ok(bytes) if BlobHash::of(&bytes) == *hash => {
-                    self.0.local.blob_put(bytes.clone()).await?;
-                    return Ok(Some(bytes));
-                }
-                Ok(_) => {
-                    tracing::error!(node = %name, blob = %hash, "a node gave out other octets under a blob's hash");
-                }
-                Err(LinkError::Refused { status: 404, .. }) => {}
-                Err(error) => tracing::warn!(%error, blob = %hash, "a blob can't be fetched"),
-            }
-        }
-        Ok(None)
-    }
-
-    /// Fetches the blobs that the node that leads has and this one lacks.
-    pub async fn fetch_blobs(&self) -> Result<usize, StoreError> {
-        let Some((leader, member)) = self.leader() else {
-            return Ok(0);
-        };
-        let mut fetched = 0;
-        let mut after = String::new();
-        loop {
-            let call = Call {
-                method: "GET",
-                ..Call::post(
-                    format!("{}{after}", super::rpc::BLOBS),
-                    Bytes::new(),
-                    self.0.settings.commit,
-                )
-            };
-            let page = ask(self.0.link.as_ref(), &leader, &member, call)
-                .await
-                .map_err(unavailable)?;
-            let page: Vec<String> = serde_json::from_slice(&page).map_err(unavailable)?;
-            let Some(last) = page.last().cloned() else {
-                return Ok(fetched);
-            };
-            let hashes: Vec<BlobHash> = page.iter().filter_map(|hash| hash.parse().ok()).collect();
-            let pulls = hashes.iter().map(|hash| async move {
-                match self.0.local.blob_get(hash).await {
-                    Ok(None) => self.pull(hash).await.map(|pulled| usize::from(pulled.is_some())),
-                    Ok(Some(_)) => Ok(0),
-                    Err(error) => Err(error),
-                }
-            });
-            for pulled in join_all(pulls).await {
-                fetched += pulled?;
-            }
-            after = last;
-        }
-    }
 }
 
 #[async_trait]
 impl Sequencer for Cluster {
     fn term(&self) -> Result<u64, StoreError> {
         let term = *self.0.terms.borrow();
+        if term.is_none() && self.0.lineage.is_frozen() {
+            return Err(unavailable(
+                "the lane is frozen: nodes hold two entries for one place of the order (`causeway node ls`)",
+            ));
+        }
         term.ok_or_else(|| match self.leader() {
             Some((leader, _)) => unavailable(format_args!("node {leader} orders")),
             None => unavailable("no node is known to order: the majority can't be reached"),
@@ -717,6 +508,16 @@ impl Sequencer for Cluster {
             Ok(())
         } else {
             Err(unavailable("another term has begun"))
+        }
+    }
+
+    fn accepts_aside(&self) -> Result<(), StoreError> {
+        match self.0.lineage.given_up() {
+            None => Ok(()),
+            Some(statement) => Err(unavailable(format_args!(
+                "this node was given up by {}",
+                statement.node
+            ))),
         }
     }
 

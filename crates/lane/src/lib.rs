@@ -10,6 +10,7 @@
 //! * [`Link`] carries requests between nodes; the gateway does it over HTTP, the simulation over a simulated network.
 
 mod cluster;
+mod forced;
 mod log;
 mod machine;
 mod network;
@@ -22,6 +23,7 @@ mod types;
 mod wire;
 
 pub use cluster::{Cluster, ClusterError, ClusterSettings, ClusterView, NodeView};
+pub use forced::{Evidence, Position, Shown, Statement};
 pub use network::{Link, LinkError};
 pub use replicated::ReplicatedStore;
 pub use rpc::{Answer, Call, PREFIX};

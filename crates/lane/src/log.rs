@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::vote::leader_id_std::LeaderId;
 use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{Batch, Scan, Space, Store};
 use tokio::sync::{mpsc, oneshot};
 
-use super::types::{Entry, LogId, Types, Vote, io};
+use super::forced::Position;
+use super::types::{Entry, LogId, NodeName, Types, Vote, io};
 use super::wire::{Plain, decode, encode};
 
 const VOTE: &[u8] = b"vote";
@@ -78,70 +80,120 @@ impl Log {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns once everything handed in before is in the store, or has failed.
+    pub(super) async fn flush(&self) -> io::Result<()> {
+        self.ask(|reply| Task::Do(Batch::new(), reply)).await
+    }
+
     async fn ask(&self, task: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Task) -> io::Result<()> {
         let (reply, done) = oneshot::channel();
         let gone = || io::Error::other("the log's writer is gone");
         self.tasks.send(task(reply)).map_err(|_| gone())?;
         done.await.map_err(|_| gone())?
     }
+}
 
-    async fn state<T: Plain>(&self, key: &[u8]) -> io::Result<Option<T>> {
-        let octets = self.store.get(Space::RaftState, key).await.map_err(io)?;
-        octets.map(|octets| decode(&octets)).transpose()
-    }
+/// How a log that stands still ends: vote and place of the newest entry.
+pub(super) async fn ends(store: &dyn Store) -> io::Result<(Option<Vote>, Option<Position>)> {
+    let vote = read_state(store, VOTE).await?;
+    let purged: Option<LogId> = read_state(store, PURGED).await?;
+    let last = last(store).await?.map(|entry| entry.log_id()).max(purged);
+    let place = last.map(|last| Position {
+        term: last.leader_id.term,
+        index: last.index,
+    });
+    Ok((vote, place))
+}
 
-    /// Reads entries from `start` on, before `end`, from the store.
-    async fn stored(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        let mut next = start;
-        while next < end {
-            let Some(octets) = self.octets(next).await? else {
-                break;
-            };
-            entries.push(decode(&octets)?);
-            next = next.saturating_add(1);
+/// Entries behind a place, as far as they are there.
+pub(super) async fn behind(store: &dyn Store, index: u64) -> io::Result<Vec<Entry>> {
+    stored(store, index.saturating_add(1), u64::MAX).await
+}
+
+/// A batch that goes on a log that stands still, under a vote for the node in that term.
+pub(super) fn go_on(entries: &[Entry], term: u64, node: &NodeName) -> io::Result<Batch> {
+    let mut batch = Batch::new();
+    let vote = Vote {
+        leader_id: LeaderId {
+            term,
+            voted_for: node.clone(),
+        },
+        committed: false,
+    };
+    batch.put(Space::RaftState, VOTE, encode(&vote)?);
+    for entry in entries {
+        for (key, part) in parts(entry.log_id().index, &encode(entry)?) {
+            batch.put(Space::RaftLog, key, part);
         }
-        Ok(entries)
     }
+    Ok(batch)
+}
 
-    async fn octets(&self, index: u64) -> io::Result<Option<Vec<u8>>> {
-        let Some(first) = self.store.get(Space::RaftLog, &key(index, 0)).await.map_err(io)? else {
+/// An entry as records; the first one, which says how many there are, comes last.
+fn parts(index: u64, octets: &[u8]) -> Vec<([u8; 12], Bytes)> {
+    let mut parts = octets.chunks(PART);
+    let first = parts.next().unwrap_or_default();
+    let mut records: Vec<_> = (1..)
+        .zip(parts)
+        .map(|(number, part)| (key(index, number), Bytes::copy_from_slice(part)))
+        .collect();
+    let count = u32::try_from(records.len()).unwrap_or(u32::MAX).saturating_add(1);
+    records.push((key(index, 0), [&count.to_be_bytes()[..], first].concat().into()));
+    records
+}
+
+async fn read_state<T: Plain>(store: &dyn Store, key: &[u8]) -> io::Result<Option<T>> {
+    let octets = store.get(Space::RaftState, key).await.map_err(io)?;
+    octets.map(|octets| decode(&octets)).transpose()
+}
+
+/// Reads entries from `start` on, before `end`, from the store.
+async fn stored(store: &dyn Store, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let mut next = start;
+    while next < end {
+        let Some(octets) = octets(store, next).await? else {
+            break;
+        };
+        entries.push(decode(&octets)?);
+        next = next.saturating_add(1);
+    }
+    Ok(entries)
+}
+
+async fn octets(store: &dyn Store, index: u64) -> io::Result<Option<Vec<u8>>> {
+    let Some(first) = store.get(Space::RaftLog, &key(index, 0)).await.map_err(io)? else {
+        return Ok(None);
+    };
+    let damaged = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("log entry {index} is cut short"),
+        )
+    };
+    let (parts, head) = first.split_at_checked(4).ok_or_else(damaged)?;
+    let parts = u32::from_be_bytes(parts.try_into().map_err(|_| damaged())?);
+    let mut octets = head.to_vec();
+    for part in 1..parts {
+        let part = store.get(Space::RaftLog, &key(index, part)).await.map_err(io)?;
+        octets.extend_from_slice(&part.ok_or_else(damaged)?);
+    }
+    Ok(Some(octets))
+}
+
+/// The newest entry that is whole.
+async fn last(store: &dyn Store) -> io::Result<Option<Entry>> {
+    let mut scan = Scan::all(Space::RaftLog).reverse().limit(1);
+    loop {
+        let rows = store.scan(scan.clone()).await.map_err(io)?;
+        let Some(index) = rows.first().and_then(|(key, _)| index_of(key)) else {
             return Ok(None);
         };
-        let damaged = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("log entry {index} is cut short"),
-            )
-        };
-        let (parts, head) = first.split_at_checked(4).ok_or_else(damaged)?;
-        let parts = u32::from_be_bytes(parts.try_into().map_err(|_| damaged())?);
-        let mut octets = head.to_vec();
-        for part in 1..parts {
-            let part = self
-                .store
-                .get(Space::RaftLog, &key(index, part))
-                .await
-                .map_err(io)?;
-            octets.extend_from_slice(&part.ok_or_else(damaged)?);
+        if let Some(octets) = octets(store, index).await? {
+            return decode(&octets).map(Some);
         }
-        Ok(Some(octets))
-    }
-
-    /// The newest entry that is whole.
-    async fn last(&self) -> io::Result<Option<Entry>> {
-        let mut scan = Scan::all(Space::RaftLog).reverse().limit(1);
-        loop {
-            let rows = self.store.scan(scan.clone()).await.map_err(io)?;
-            let Some(index) = rows.first().and_then(|(key, _)| index_of(key)) else {
-                return Ok(None);
-            };
-            if let Some(octets) = self.octets(index).await? {
-                return decode(&octets).map(Some);
-            }
-            // Parts without the first one: the node died while it wrote them.
-            scan = scan.after(key(index, 0));
-        }
+        // Parts without the first one: the node died while it wrote them.
+        scan = scan.after(key(index, 0));
     }
 }
 
@@ -222,20 +274,11 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::UnboundedReceiver<Task>, 
 async fn append(store: &dyn Store, entries: impl Iterator<Item = (u64, Vec<u8>)>) -> io::Result<()> {
     let mut batch = Batch::new();
     for (index, octets) in entries {
-        let mut parts = octets.chunks(PART);
-        let first = parts.next().unwrap_or_default();
-        let mut count: u32 = 1;
-        for part in parts {
-            batch.put(Space::RaftLog, key(index, count), part.to_vec());
-            count = count.saturating_add(1);
+        for (key, part) in parts(index, &octets) {
+            batch.put(Space::RaftLog, key, part);
             if batch.bytes() > WRITE {
                 store.commit(std::mem::take(&mut batch)).await.map_err(io)?;
             }
-        }
-        let first: Bytes = [&count.to_be_bytes()[..], first].concat().into();
-        batch.put(Space::RaftLog, key(index, 0), first);
-        if batch.bytes() > WRITE {
-            store.commit(std::mem::take(&mut batch)).await.map_err(io)?;
         }
     }
     if !batch.is_empty() {
@@ -315,7 +358,7 @@ impl RaftLogReader<Types> for Log {
         if from == start {
             return Ok(recent);
         }
-        let mut entries = self.stored(start, from).await?;
+        let mut entries = stored(self.store.as_ref(), start, from).await?;
         entries.extend(recent);
         Ok(entries)
     }
@@ -334,7 +377,7 @@ impl RaftLogReader<Types> for Log {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        self.state(VOTE).await
+        read_state(self.store.as_ref(), VOTE).await
     }
 }
 
@@ -342,8 +385,8 @@ impl RaftLogStorage<Types> for Log {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
-        let purged: Option<LogId> = self.state(PURGED).await?;
-        let last = self.last().await?.map(|entry| entry.log_id());
+        let purged: Option<LogId> = read_state(self.store.as_ref(), PURGED).await?;
+        let last = last(self.store.as_ref()).await?.map(|entry| entry.log_id());
         Ok(LogState {
             last_log_id: last.max(purged),
             last_purged_log_id: purged,

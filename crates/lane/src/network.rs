@@ -13,6 +13,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::Told;
+use super::forced::{Lineage, Statement};
 use super::rpc::{self, Answer, Call};
 use super::snapshot::Handed;
 use super::types::{Member, NodeName, Types, Vote};
@@ -74,14 +76,21 @@ pub(super) async fn ask(
 
 /// Makes openraft's connections.
 #[derive(Clone)]
-pub(super) struct Peers(pub(super) Arc<dyn Link>);
+pub(super) struct Peers {
+    pub(super) link: Arc<dyn Link>,
+    pub(super) lineage: Lineage,
+    /// Where it is told that others are of a newer one.
+    pub(super) told: Told,
+}
 
 impl RaftNetworkFactory<Types> for Peers {
     type Network = Peer;
 
     async fn new_client(&mut self, target: NodeName, node: &Member) -> Peer {
         Peer {
-            link: self.0.clone(),
+            link: self.link.clone(),
+            lineage: self.lineage.clone(),
+            told: self.told.clone(),
             name: target,
             member: node.clone(),
         }
@@ -91,15 +100,23 @@ impl RaftNetworkFactory<Types> for Peers {
 /// Another node.
 pub(super) struct Peer {
     link: Arc<dyn Link>,
+    lineage: Lineage,
+    told: Told,
     name: NodeName,
     member: Member,
 }
 
 impl Peer {
-    async fn ask(&self, call: Call) -> Result<Bytes, RPCError<Types>> {
-        ask(self.link.as_ref(), &self.name, &self.member, call)
-            .await
-            .map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
+    async fn ask(&self, mut call: Call) -> Result<Bytes, RPCError<Types>> {
+        call.path = rpc::of_lineage(call.path, self.lineage.number());
+        let answer = ask(self.link.as_ref(), &self.name, &self.member, call).await;
+        if let Err(LinkError::Refused { status: 409, why, .. }) = &answer
+            && let Ok(statement) = serde_json::from_str::<Statement>(why)
+            && statement.lineage > self.lineage.number()
+        {
+            self.told.tell(statement);
+        }
+        answer.map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
     }
 
     async fn say<A: Plain>(

@@ -164,6 +164,7 @@ impl Engine {
         octets: Vec<u8>,
     ) -> Result<Result<Verdict, SubmitMessageResponse>, Refusal> {
         let env = self.env();
+        env.sequencer.accepts_aside()?;
         let key = [MESSAGE, &from.key(UriKey::of(room), &octets)].concat();
         let mut next = env.aside.next.lock().await;
         if let Some(before) = read::<PendingRecord>(env.local.as_ref(), Space::PendingMessage, &key).await? {

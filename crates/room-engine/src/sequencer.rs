@@ -23,6 +23,11 @@ pub trait Sequencer: Send + Sync + 'static {
     /// Returns once the store shows all that was final when this was called, if this node still orders under `term`.
     async fn confirm(&self, term: u64) -> Result<(), StoreError>;
 
+    /// Whether messages may be accepted here while another node orders: whatever this node accepts will be distributed.
+    fn accepts_aside(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The term under which this node orders, as it changes; none while it doesn't.
     fn terms(&self) -> watch::Receiver<Option<u64>>;
 }

@@ -137,6 +137,8 @@ spaces! {
     RaftStaged = 62, "raft_staged";
     /// Messages that this node accepted while it reached no majority, until they are distributed. Local to the node.
     PendingMessage = 63, "pending_message";
+    /// Take-overs without a majority, by number, as the operator stated them; and why the order stands still, if it does.
+    ClusterStatement = 64, "cluster_statement";
 }
 
 impl Space {

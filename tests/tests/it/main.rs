@@ -18,6 +18,7 @@ mod faults;
 mod federation;
 mod graph;
 mod kill;
+mod namespaces;
 mod nodes;
 mod portal;
 mod portal_ghosts;

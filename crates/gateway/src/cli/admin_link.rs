@@ -5,8 +5,8 @@ use super::open_store;
 use crate::config::Config;
 use crate::faces::admin::api::{
     Account, AccountAdded, AddAccount, AddNode, AdminError, Graph, GraphEvent, GraphJoined, GraphState,
-    HomeserverStatus, InviteToGraph, JoinGraph, Nodes, PREFIX, Reloaded, Report, Room, SendToGraph,
-    SetAsideEvent, Unfence, Unfenced,
+    HomeserverStatus, InviteToGraph, JoinGraph, Nodes, PREFIX, Release, Reloaded, Report, Room, SendToGraph,
+    SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced,
 };
 use crate::failure::{Code, Failure};
 use crate::service::{admin_token, open_engine};
@@ -116,6 +116,23 @@ impl Link {
     pub(super) async fn lead(&self, name: &str) -> Result<(), Failure> {
         let path = format!("/nodes/{}/lead", segment(name));
         self.call(Method::POST, &path, None::<&()>).await.map(drop)
+    }
+
+    pub(super) async fn take_over(&self, lost: &[String], reason: &str) -> Result<TakenOver, Failure> {
+        let body = TakeOver {
+            lost: lost.to_vec(),
+            reason: reason.to_owned(),
+        };
+        self.json(Method::POST, "/nodes/take-over", Some(&body)).await
+    }
+
+    pub(super) async fn release(&self, reason: &str) -> Result<(), Failure> {
+        let body = Release {
+            reason: reason.to_owned(),
+        };
+        self.call(Method::POST, "/nodes/release", Some(&body))
+            .await
+            .map(drop)
     }
 
     pub(super) async fn accounts(&self) -> Result<Vec<Account>, Failure> {

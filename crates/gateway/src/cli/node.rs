@@ -53,6 +53,29 @@ enum NodeCommand {
         /// Its name.
         name: String,
     },
+    /// Let this node go on alone when the majority of the nodes is lost for good.
+    #[command(after_help = "\
+It goes on behind the newest decision that it holds. What the lost nodes decided behind that is lost: handshakes, accounts
+and acknowledged messages among it. All other nodes are given up, also those that answer: their stores are to be deleted, and
+they join anew. The statement is recorded in the provider's log. If a lost node comes back with decisions of its own behind
+that place, both are kept as evidence and nothing is ordered until `causeway node release`.
+
+Example:
+  causeway node force-sequencer --lost cw2 --lost cw3 --reason 'fire in the second hall'")]
+    ForceSequencer {
+        /// A node that is lost; once for each that does not answer.
+        #[arg(long = "lost", value_name = "NAME", required = true)]
+        lost: Vec<String>,
+        /// Why; recorded for good.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Let a frozen order go on with what this side holds. The evidence stays.
+    Release {
+        /// Why this side counts; in the log of the service.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Print this node's name, address and key in one line.
     #[command(name = "self")]
     Own,
@@ -133,7 +156,27 @@ async fn act(command: NodeCommand, link: &Link) -> Result<(), Failure> {
                 })
                 .collect();
             output::table(["NODE", "ADDRESS", "ROLE", "LACKS"], &rows);
-            if nodes.leader.is_none() {
+            if let Some(taken) = &nodes.taken_over {
+                println!(
+                    "\nNode {} took over without {} behind entry {}: {}",
+                    taken.node,
+                    taken.lost.join(", "),
+                    taken.after,
+                    taken.reason
+                );
+            }
+            if nodes.frozen {
+                println!(
+                    "\nFROZEN: nodes hold two entries for one place of the order. See the records `evidence` of \
+                     `causeway store export`, then `causeway node release --reason ...` at the side that counts."
+                );
+            }
+            if let Some(by) = &nodes.given_up {
+                println!(
+                    "\nThis node was given up when node {} took over: delete its store and join it anew.",
+                    by.node
+                );
+            } else if nodes.leader.is_none() {
                 println!("\nNo node orders: the majority can't be reached.");
             }
             Ok(())
@@ -153,6 +196,16 @@ async fn act(command: NodeCommand, link: &Link) -> Result<(), Failure> {
         }
         NodeCommand::Remove { name } => link.remove_node(&name).await,
         NodeCommand::Lead { name } => link.lead(&name).await,
+        NodeCommand::ForceSequencer { lost, reason } => {
+            let taken = link.take_over(&lost, &reason).await?;
+            println!(
+                "Node {} orders alone, behind entry {}. What the lost nodes decided behind it is lost.\nDelete the stores of \
+                 all other nodes and join them anew.",
+                taken.node, taken.after
+            );
+            Ok(())
+        }
+        NodeCommand::Release { reason } => link.release(&reason).await,
         NodeCommand::Own | NodeCommand::Join(_) => Ok(()),
     }
 }

@@ -76,6 +76,8 @@ fn is_local(request: &Request) -> bool {
                 || path.ends_with("/provider")
                 || path.ends_with("/nodes")
                 || path.contains("/blobs/")))
+        || path.ends_with("/nodes/take-over")
+        || path.ends_with("/nodes/release")
 }
 
 /// Application messages: any node may accept one, even when it is cut off.

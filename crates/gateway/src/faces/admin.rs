@@ -87,6 +87,8 @@ impl AdminFace {
             .route("/homeserver", get(endpoints::homeserver))
             .route("/homeserver/set-aside", get(endpoints::set_aside))
             .route("/nodes", get(nodes::list).post(nodes::add))
+            .route("/nodes/take-over", post(nodes::take_over))
+            .route("/nodes/release", post(nodes::release))
             .route("/nodes/{node}", delete(nodes::remove))
             .route("/nodes/{node}/lead", post(nodes::lead))
             .route("/reports", get(endpoints::reports))

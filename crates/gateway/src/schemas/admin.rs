@@ -3,7 +3,7 @@
 use super::operation::{Body, Document};
 use crate::faces::admin::api::{
     Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Queue,
-    Readiness, Reloaded, Report, Room, SetAsideEvent,
+    Readiness, Release, Reloaded, Report, Room, SetAsideEvent, TakeOver, TakenOver,
 };
 use serde_json::Value;
 
@@ -119,6 +119,22 @@ pub(super) fn describe() -> Value {
         false,
         &[],
         (Body::None, Body::None),
+    );
+    let (body, answer) = (d.json::<TakeOver>(), d.json::<TakenOver>());
+    d.add(
+        ("post", &path("/nodes/take-over"), 200),
+        "Lets the node that answers go on without a majority.",
+        false,
+        &[],
+        (body, answer),
+    );
+    let body = d.json::<Release>();
+    d.add(
+        ("post", &path("/nodes/release"), 204),
+        "Lets a frozen order go on with what this side holds.",
+        false,
+        &[],
+        (body, Body::None),
     );
     let answer = d.json::<Vec<Queue>>();
     d.add(

@@ -6,6 +6,7 @@ use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::future::Future;
 use std::io;
 use store::{BlobHash, StoreError};
+use tokio::time::Instant;
 
 use super::{Cluster, Lane, lock};
 use crate::rpc::{self, Answer};
@@ -26,9 +27,23 @@ pub(super) fn blob(hash: &BlobHash) -> String {
 impl Cluster {
     /// Answers a request of another node; none where the path is none of the lane's.
     pub async fn answer(&self, from: &NodeName, method: &str, path: &str, body: Bytes) -> Option<Answer> {
+        match (method, path) {
+            ("GET", rpc::POSITION | rpc::STATEMENT) => return Some(self.told(path).await),
+            ("POST", rpc::EVIDENCE) => return Some(self.take_evidence(&body).await),
+            _ => {}
+        }
+        let (path, lineage) = rpc::lineage_of(path)?;
         let Ok(raft) = self.lane() else {
             return Some(Answer::error(503, "the replicated log stands still at this node"));
         };
+        if path.starts_with(rpc::RAFT)
+            && let Some(refused) = self.other_lineage(from, lineage, &raft).await
+        {
+            return Some(refused);
+        }
+        if path == rpc::APPEND || path == rpc::INSTALL || path.starts_with(rpc::STAGE) {
+            *lock(&self.0.heard) = Instant::now();
+        }
         Some(match (method, path) {
             ("POST", rpc::APPEND) => {
                 said(&body, |m: AppendEntriesRequest<Types>| raft.append_entries(m)).await
@@ -92,6 +107,9 @@ impl Cluster {
         let answer = answered(raft.install_full_snapshot(vote, handed)).await;
         drop(staging);
         lock(&self.0.learned).clear();
+        if let Err(error) = self.0.lineage.load(self.0.local.as_ref()).await {
+            tracing::error!(%error, "the statements of a snapshot can't be read");
+        }
         let cluster = self.clone();
         tokio::spawn(async move {
             match cluster.fetch_blobs().await {

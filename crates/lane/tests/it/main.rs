@@ -13,4 +13,5 @@
 mod net;
 mod sim;
 mod suite;
+mod take_over;
 mod world;

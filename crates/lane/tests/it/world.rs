@@ -54,7 +54,26 @@ impl World {
         world
     }
 
+    /// How the others reach a node.
+    pub(crate) fn member(&self, at: usize) -> Member {
+        member(&self.nodes[at].name)
+    }
+
+    /// Puts an empty disk into a node that doesn't run.
+    pub(crate) async fn empty(&mut self, at: usize) {
+        self.nodes[at].disk = SimStore::create(Duration::from_millis(1)).await;
+    }
+
     pub(crate) async fn start(&mut self, at: usize) {
+        self.start_with(at, at > 0).await;
+    }
+
+    /// Starts a node that waits to be added.
+    pub(crate) async fn start_joining(&mut self, at: usize) {
+        self.start_with(at, true).await;
+    }
+
+    async fn start_with(&mut self, at: usize, join: bool) {
         let seeds: BTreeMap<NodeName, Member> = self
             .nodes
             .iter()
@@ -64,7 +83,7 @@ impl World {
         node.life += 1;
         let settings = ClusterSettings {
             seeds,
-            join: at > 0,
+            join,
             ..ClusterSettings::new(node.name.clone(), member(&node.name))
         };
         let link = self.net.link(&node.name, node.life);

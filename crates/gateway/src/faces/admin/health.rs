@@ -42,7 +42,18 @@ pub(super) async fn readyz(State(face): State<AdminFace>) -> Response {
     }
     if let Some(cluster) = &face.0.cluster {
         let view = cluster.view();
-        if view.leader.is_none() {
+        if view.frozen {
+            reasons.push(
+                "the order is frozen: nodes hold two entries for one place of it (`causeway node ls`)"
+                    .to_owned(),
+            );
+        }
+        if let Some(statement) = &view.given_up {
+            reasons.push(format!(
+                "this node was given up when node {} took over: delete its store and join it anew",
+                statement.node
+            ));
+        } else if view.leader.is_none() {
             reasons.push("no node orders: the majority of the provider's nodes can't be reached".to_owned());
         }
     }
