@@ -32,6 +32,22 @@ struct Inner {
     turn: tokio::sync::Mutex<()>,
 }
 
+/// Says what came of it: whoever sent a signal has nowhere else to look.
+fn told(outcome: Result<Reloaded, Failure>) -> Result<Reloaded, Failure> {
+    match &outcome {
+        Ok(done) => tracing::info!(peers = done.peers, needs_restart = ?done.needs_restart, "reloaded"),
+        Err(failure) => {
+            tracing::error!(
+                cause = failure.cause(),
+                "nothing was reloaded, what held before holds on"
+            );
+        }
+    }
+    let result = if outcome.is_ok() { "done" } else { "failed" };
+    metrics::counter!("causeway_reloads_total", "result" => result).increment(1);
+    outcome
+}
+
 impl Reloader {
     /// For a service that was started with `config`.
     pub fn new(config: &Config, live: Live, engine: Engine, peer_limits: PeerLimits) -> Self {
@@ -53,28 +69,19 @@ impl Reloader {
     pub async fn again(&self) -> Result<Reloaded, Failure> {
         let now = self.config();
         let config = match &now.file {
-            Some(file) => load(file, &Environment::process())?,
-            None => now,
+            Some(file) => load(file, &Environment::process()),
+            None => Ok(now),
         };
-        self.apply(config).await
+        match config {
+            Ok(config) => self.apply(config).await,
+            Err(failure) => told(Err(failure)),
+        }
     }
 
     /// Makes `config` hold, as far as it can without a restart.
     pub async fn apply(&self, config: Config) -> Result<Reloaded, Failure> {
         let _turn = self.0.turn.lock().await;
-        let outcome = self.replace(config);
-        match &outcome {
-            Ok(done) => tracing::info!(peers = done.peers, needs_restart = ?done.needs_restart, "reloaded"),
-            Err(failure) => {
-                tracing::error!(
-                    cause = failure.cause(),
-                    "nothing was reloaded, what held before holds on"
-                );
-            }
-        }
-        let result = if outcome.is_ok() { "done" } else { "failed" };
-        metrics::counter!("causeway_reloads_total", "result" => result).increment(1);
-        outcome
+        told(self.replace(config))
     }
 
     fn replace(&self, config: Config) -> Result<Reloaded, Failure> {

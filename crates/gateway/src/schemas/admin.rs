@@ -3,7 +3,7 @@
 use super::operation::{Body, Document};
 use crate::faces::admin::api::{
     Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Queue,
-    Readiness, Release, Reloaded, Report, Room, SetAsideEvent, TakeOver, TakenOver,
+    Readiness, Release, Reloaded, Report, Room, SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced,
 };
 use serde_json::Value;
 
@@ -183,6 +183,21 @@ pub(super) fn describe() -> Value {
         false,
         &[],
         (Body::None, answer),
+    );
+    d.add(
+        ("get", &path("/export"), 200),
+        "The whole store of one moment, as JSON lines; without its last line it is not whole.",
+        false,
+        &[],
+        (Body::None, Body::Text),
+    );
+    let bodies = (d.json::<Unfence>(), d.json::<Unfenced>());
+    d.add(
+        ("post", &path("/unfence"), 200),
+        "Lets rooms that were restored from a backup take handshakes again, whatever was missed.",
+        false,
+        &[],
+        bodies,
     );
     d.finish(
         "Causeway admin API",

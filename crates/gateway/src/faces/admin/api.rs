@@ -226,11 +226,9 @@ pub struct Room {
     pub feed_next: u64,
     /// Restored from a backup, and not known yet to be up to date: the room takes no handshakes.
     #[serde(default)]
-    #[schemars(skip)]
     pub fenced: bool,
     /// While it is fenced: a later epoch that somebody has shown, decimal.
     #[serde(default)]
-    #[schemars(skip)]
     pub ahead: Option<String>,
 }
 

@@ -555,10 +555,12 @@ async fn every_endpoint_is_fed_what_it_must_refuse() {
         }
         let (status, _) = scene.post(endpoint, variable, large.clone()).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{name}");
-        // One octet wrong, wherever: nothing signed is taken, and nothing breaks. A member's proposal ends with a tag that
-        // only members can check.
-        let checked = body.len() - if endpoint == Endpoint::Update { 40 } else { 0 };
-        for at in (0..checked).step_by((body.len() / 12).max(1)) {
+        // One octet wrong, wherever: nothing signed is taken, and nothing breaks. A ciphertext, and the tag on a member's
+        // proposal, are for members alone to check: a hub has to pass them on.
+        if matches!(endpoint, Endpoint::SubmitMessage | Endpoint::Update) {
+            continue;
+        }
+        for at in (0..body.len()).step_by((body.len() / 12).max(1)) {
             let mut wrong = body.clone();
             wrong[at] ^= 0x40;
             let (status, _) = scene.post(endpoint, variable, wrong).await;
