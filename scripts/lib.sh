@@ -111,6 +111,43 @@ ensure_homeserver() {
   echo "$wanted" >"$stamp"
 }
 
+# ensure_oldest_homeserver: the oldest Synapse that is supported, in .venv-oldest, with the driver for PostgreSQL.
+ensure_oldest_homeserver() {
+  local wanted stamp=.venv-oldest/.installed
+  wanted=$(sha256sum scripts/requirements-oldest.txt | cut -d' ' -f1)
+  [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+  say "installing the oldest supported homeserver into .venv-oldest ($(sed -n 's/^matrix-synapse==/Synapse /p' scripts/requirements-oldest.txt))"
+  rm -rf .venv-oldest
+  python3 -m venv .venv-oldest
+  .venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -r scripts/requirements-oldest.txt ||
+    die "the oldest homeserver can't be installed (see above)"
+  echo "$wanted" >"$stamp"
+}
+
+# start_postgres FOLDER: a PostgreSQL of our own in there, reached by a socket only; sets CAUSEWAY_TEST_SYNAPSE_DB. Never
+# as root, which it refuses.
+start_postgres() {
+  local folder=$1 bin
+  ensure_packages postgresql
+  bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n1)
+  "$venv/bin/python" -c 'import psycopg2' 2>/dev/null ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+      "$(grep '^psycopg2-binary==' scripts/requirements-oldest.txt)" || die "the driver for PostgreSQL can't be installed"
+  mkdir -p "$folder" && chmod 755 "$(dirname "$folder")"
+  postgres_run=()
+  if [ "$(id -u)" = 0 ]; then
+    chown postgres "$folder"
+    postgres_run=(setpriv --reuid postgres --regid postgres --init-groups)
+  fi
+  "${postgres_run[@]}" "$bin/initdb" --pgdata "$folder/data" --auth trust --username causeway --encoding UTF8 --no-sync >/dev/null ||
+    die "PostgreSQL can't be set up (see above)"
+  "${postgres_run[@]}" "$bin/pg_ctl" --pgdata "$folder/data" --log "$folder/log" --wait \
+    --options "-c listen_addresses='' -c unix_socket_directories='$folder' -c max_connections=200" start >/dev/null ||
+    die "PostgreSQL doesn't start (see above)"
+  stop_postgres() { "${postgres_run[@]}" "$bin/pg_ctl" --pgdata "$folder/data" --mode fast stop >/dev/null; }
+  export CAUSEWAY_TEST_SYNAPSE_DB="host=$folder user=causeway dbname=postgres"
+}
+
 # ensure_clients: Matrix clients that tests drive, in an environment of their own; the one for Node where Node is there.
 ensure_clients() {
   local wanted stamp=.venv-clients/.installed

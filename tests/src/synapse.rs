@@ -28,6 +28,35 @@ pub fn python() -> Option<PathBuf> {
     python.exists().then_some(python)
 }
 
+/// Whether homeservers keep their data in PostgreSQL: `CAUSEWAY_TEST_SYNAPSE_DB` says where, as libpq's connection string
+/// of a user that may make databases.
+pub fn on_postgres() -> Option<String> {
+    std::env::var("CAUSEWAY_TEST_SYNAPSE_DB").ok()
+}
+
+/// Where a homeserver keeps its data: a file of its own, or a new database.
+fn database(dir: &Path) -> Result<Value> {
+    let Some(dsn) = on_postgres() else {
+        return Ok(json!({"name": "sqlite3", "args": {"database": dir.join("homeserver.db")}}));
+    };
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).context("naming a database")?;
+    let name = format!("causeway_{}", hex::encode(random));
+    // Synapse wants the locale C; the driver is in its own environment.
+    let make = "import psycopg2, sys; c = psycopg2.connect(sys.argv[1]); c.autocommit = True; \
+                c.cursor().execute(\"CREATE DATABASE \" + sys.argv[2] + \" ENCODING UTF8 LOCALE 'C' TEMPLATE template0\")";
+    let python = python().context("looking for the homeserver's environment (.venv)")?;
+    let made = std::process::Command::new(python)
+        .args(["-c", make, &dsn, &name])
+        .output()
+        .context("making a database")?;
+    if !made.status.success() {
+        let errors = String::from_utf8_lossy(&made.stderr);
+        return Err(crate::Failure(format!("making a database: {errors}")));
+    }
+    Ok(json!({"name": "psycopg2", "args": {"dsn": dsn, "dbname": name, "cp_min": 1, "cp_max": 5}}))
+}
+
 /// A rate limit that is none.
 fn unlimited() -> Value {
     json!({"per_second": 100_000, "burst_count": 100_000})
@@ -75,7 +104,7 @@ impl Synapse {
                 "port": address.port(), "bind_addresses": ["127.0.0.1"], "type": "http", "tls": false,
                 "resources": [{"names": ["client", "openid"]}],
             }],
-            "database": {"name": "sqlite3", "args": {"database": file("homeserver.db")}},
+            "database": database(dir)?,
             "app_service_config_files": registrations,
             "enable_registration": true,
             "enable_registration_without_verification": true,

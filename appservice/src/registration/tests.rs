@@ -30,6 +30,8 @@ fn yaml_round_trip_keeps_everything() {
     assert_eq!(read.to_yaml().unwrap(), text);
 }
 
+/// "Receipts and typing absent without receive_ephemeral" (mautrix/meta#32), "unstable keys partly implemented"
+/// (tuwunel#327): both spellings of every key.
 #[test]
 fn the_file_holds_what_homeservers_read() {
     let yaml: serde_json::Value = serde_yaml_ng::from_str(&sample().to_yaml().unwrap()).unwrap();
@@ -58,6 +60,7 @@ fn the_file_holds_what_homeservers_read() {
     assert_ne!(a, h);
 }
 
+/// "Registration needs a restart; token and namespace mistakes" (synapse#1354).
 #[test]
 fn a_difference_names_the_key_and_never_shows_a_token() {
     let (wanted, mut running) = (sample(), sample());

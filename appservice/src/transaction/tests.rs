@@ -17,6 +17,7 @@ fn event(id: &str) -> Value {
     json!({"room_id": "!r", "event_id": id, "sender": "@a:b", "type": "t", "content": {}})
 }
 
+/// "MSC3202 and MSC2409 partially implemented" (tuwunel#327, mautrix/imessage#230).
 #[test]
 fn every_field_is_read_in_each_of_its_spellings() {
     let message = json!([{"sender": "@a:b", "type": "t", "to_user_id": "@_mimi:b", "to_device_id": "D", "content": {"x": 1}}]);

@@ -172,7 +172,8 @@ fn create(room: &str, invite: &[&str]) -> OutboxBody {
     }
 }
 
-/// "No way to debug the delivery to an appservice": registration, tokens and both directions are checked by one ping.
+/// "No way to debug the delivery to an appservice" (synapse#13142), "OAuth breaks login and registration of appservices"
+/// (matrix-authentication-service#3206): registration, tokens and both directions are checked by one ping.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_registration_is_accepted_and_pings_go_both_ways() {
     if !homeserver_there() {
