@@ -3,11 +3,12 @@
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::portal::{self, Portal};
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use mimi_wire::MimiUri;
 use room_engine::outbox::{Delivery, OutboxBody, OutboxEntry, Transport};
 use room_engine::{PortalWanted, ghost};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The journal of portals: which homeserver room belongs to which MIMI room.
@@ -229,6 +230,29 @@ impl HomeserverTransport {
         Ok(())
     }
 
+    /// Replaces the portal by a room of another version. A crash in between finds the tombstone.
+    async fn upgrade(&self, entry: &OutboxEntry, old: &str, version: &str) -> Result<(), Failure> {
+        let wanted = self.portals.wanted(&entry.room).await.map_err(Failure::Journal)?;
+        if wanted.is_none_or(|wanted| wanted.portal != old) {
+            return Ok(());
+        }
+        let new = self.homeserver.upgrade(old, version).await?;
+        let moved = self
+            .portals
+            .portal_moved(&entry.request_id, &entry.room, old, &new)
+            .await;
+        moved.map_err(Failure::Journal)?;
+        tracing::info!(
+            request_id = entry.request_id,
+            room = entry.room,
+            old,
+            new,
+            version,
+            "portal replaced"
+        );
+        Ok(())
+    }
+
     async fn attempt(&self, entry: &OutboxEntry) -> Result<(), Failure> {
         match &entry.body {
             OutboxBody::PortalCreate { name, invite, info } => {
@@ -288,6 +312,7 @@ impl HomeserverTransport {
             }
             OutboxBody::PortalSync { room, revision } => self.sync(room, *revision).await?,
             OutboxBody::PortalFollow { old, new } => self.follow(entry, old, new).await?,
+            OutboxBody::PortalUpgrade { portal, version } => self.upgrade(entry, portal, version).await?,
             OutboxBody::PortalClose { portal } => {
                 portal::close(&self.homeserver, &entry.room, portal).await?;
                 let closed = self
@@ -372,8 +397,41 @@ impl From<HomeserverError> for Failure {
     }
 }
 
+/// Copies for one portal that are under way at once when several wait. A homeserver writes events of a room that come
+/// together in one transaction of its database, so this is what lets it catch up.
+const ABREAST: usize = 8;
+
+/// How many of the oldest entries go together: one, but for copies that may pass each other.
+fn abreast(entries: &[OutboxEntry]) -> usize {
+    let mut seen = HashSet::new();
+    let copies = entries
+        .iter()
+        .map_while(|entry| entry.body.copy_of())
+        .take_while(|copy| seen.insert(*copy));
+    copies.count().max(1)
+}
+
 #[async_trait]
 impl Transport for HomeserverTransport {
+    fn batch(&self) -> usize {
+        ABREAST
+    }
+
+    async fn deliver_all(&self, entries: &[OutboxEntry]) -> Vec<Delivery> {
+        let mut deliveries = Vec::with_capacity(entries.len());
+        let mut rest = entries;
+        while !rest.is_empty() && !matches!(deliveries.last(), Some(Delivery::Retry { .. })) {
+            let (together, after) = rest.split_at(abreast(rest));
+            for delivery in join_all(together.iter().map(|entry| self.deliver(entry))).await {
+                if !matches!(deliveries.last(), Some(Delivery::Retry { .. })) {
+                    deliveries.push(delivery);
+                }
+            }
+            rest = after;
+        }
+        deliveries
+    }
+
     async fn deliver(&self, entry: &OutboxEntry) -> Delivery {
         let failure = match self.attempt(entry).await {
             Ok(()) => return Delivery::Done,

@@ -188,7 +188,7 @@ async fn follow_sync(user: &User, room: &str) -> Sync {
                     }
                 }
             }
-            since = sync["next_batch"].as_str().unwrap().to_owned();
+            sync["next_batch"].as_str().unwrap().clone_into(&mut since);
         }
     });
     seen

@@ -2,10 +2,10 @@
 
 use super::{As, Homeserver, HomeserverError, absent, room_id, to_raw, user_id};
 use crate::matrix::client::{
-    Visibility, ban_user, create_alias, get_state_events, send_event_to_device, set_room_visibility,
-    unban_user,
+    Visibility, ban_user, create_alias, get_room_visibility, get_state_events, send_event_to_device,
+    set_room_visibility, unban_user, upgrade_room,
 };
-use crate::matrix::{OwnedRoomAliasId, Raw};
+use crate::matrix::{OwnedRoomAliasId, Raw, RoomVersionId};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -62,15 +62,35 @@ impl Homeserver {
         self.call(request, As::Service).await.map(drop)
     }
 
-    /// Lists a room in the homeserver's public directory, or takes it out.
+    /// Lists a room in the homeserver's public directory, or takes it out. One that is as it should be stays.
     pub async fn set_published(&self, room: &str, published: bool) -> Result<(), HomeserverError> {
-        let visibility = if published {
+        let wanted = if published {
             Visibility::Public
         } else {
             Visibility::Private
         };
-        let request = set_room_visibility::v3::Request::new(room_id(room)?, visibility);
+        let now = get_room_visibility::v3::Request::new(room_id(room)?);
+        let now = absent(self.call(now, As::Service).await)?;
+        if now.is_some_and(|now| now.visibility == wanted) {
+            return Ok(());
+        }
+        let request = set_room_visibility::v3::Request::new(room_id(room)?, wanted);
         absent(self.call(request, As::Service).await).map(drop)
+    }
+
+    /// Replaces a room by one of another version; answers with the replacement. One that was replaced already stays so.
+    pub async fn upgrade(&self, room: &str, version: &str) -> Result<String, HomeserverError> {
+        let tombstone = self.state(room, "m.room.tombstone", "").await?;
+        let replacement = tombstone
+            .as_ref()
+            .and_then(|content| content.get("replacement_room"));
+        if let Some(known) = replacement.and_then(Value::as_str) {
+            return Ok(known.to_owned());
+        }
+        let version = RoomVersionId::try_from(version)
+            .map_err(|e| HomeserverError::Setup(format!("room version {version:?}: {e}")))?;
+        let request = upgrade_room::v3::Request::new(room_id(room)?, version);
+        Ok(self.call(request, As::Service).await?.replacement_room.into())
     }
 
     /// Sends an event to one device of a user, or to all of them.

@@ -71,15 +71,8 @@ pub async fn sync(homeserver: &Homeserver, wanted: &PortalWanted) -> Result<usiz
                 .await?;
         }
     }
-    if count > 0 {
-        homeserver
-            .set_published(room, wanted.published)
-            .await
-            .or_else(|error| {
-                // The operator's rules for the directory are the operator's.
-                if error.is_transient() { Err(error) } else { Ok(()) }
-            })?;
-    }
+    // The operator's rules for the directory are the operator's.
+    soft(homeserver.set_published(room, wanted.published).await)?;
     Ok(count)
 }
 

@@ -70,6 +70,13 @@ pub enum Admin {
     Rooms,
     /// What waits to be sent.
     Queues,
+    /// Replace a portal by a room of another version.
+    Upgrade {
+        /// Its room.
+        room: String,
+        /// The room version.
+        version: String,
+    },
     /// Compare a portal with its room and put it right.
     Sync {
         /// URI or the last part of it.
@@ -196,17 +203,24 @@ fn admin(rest: &str) -> Result<Admin, CommandError> {
     let what = words.next().unwrap_or_default();
     let room = words.next().map(ToOwned::to_owned);
     let room = room.ok_or(CommandError::Usage(
-        "Say: admin sync|unbridge|bridge ROOM, or admin rooms|queues",
+        "Say: admin sync|unbridge|bridge ROOM, admin upgrade ROOM VERSION, or admin rooms|queues",
     ));
     Ok(match what {
         "rooms" => Admin::Rooms,
         "queues" => Admin::Queues,
         "sync" => Admin::Sync { room: room? },
+        "upgrade" => Admin::Upgrade {
+            room: room?,
+            version: words
+                .next()
+                .ok_or(CommandError::Usage("Say: admin upgrade ROOM VERSION"))?
+                .to_owned(),
+        },
         "unbridge" => Admin::Unbridge { room: room? },
         "bridge" => Admin::Bridge { room: room? },
         _ => {
             return Err(CommandError::Usage(
-                "Say: admin rooms|queues, or admin sync|unbridge|bridge ROOM",
+                "Say: admin rooms|queues, admin sync|unbridge|bridge ROOM, or admin upgrade ROOM VERSION",
             ));
         }
     })
@@ -260,6 +274,10 @@ pub fn help(admin: bool) -> Reply {
         reply.item(
             "admin sync ROOM",
             "compare a portal with its room and put it right",
+        );
+        reply.item(
+            "admin upgrade ROOM VERSION",
+            "replace a portal by a room of that version",
         );
         reply.item(
             "admin unbridge ROOM",

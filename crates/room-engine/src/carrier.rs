@@ -334,8 +334,28 @@ pub enum SubmissionRefusal {
 pub struct PortalSubmission {
     /// The client's id of the message, 1 to 64 characters of `[A-Za-z0-9._-]`.
     pub id: String,
-    /// The MLSMessage, base64url without padding.
-    pub message: String,
+    /// The message, or where it is.
+    #[serde(flatten)]
+    pub message: SubmittedMessage,
+}
+
+/// A submission's message. What a homeserver takes no event for (about 65,000 octets) goes to the client API first
+/// (`PUT /blobs`), and into the portal by its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SubmittedMessage {
+    /// In the event.
+    Inline {
+        /// The MLSMessage, base64url without padding.
+        message: String,
+    },
+    /// In the provider's blob store.
+    ByHash {
+        /// What the MLSMessage hashes to.
+        sha256: Sha256Hash,
+        /// How many octets it has.
+        size: u32,
+    },
 }
 
 /// Content of [`WAKE`].

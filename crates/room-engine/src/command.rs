@@ -149,6 +149,10 @@ pub(crate) enum RoomCommand {
         why: Option<String>,
     },
     Unbridge,
+    /// Replace the portal by a room of this version.
+    UpgradePortal {
+        version: String,
+    },
     Bridge,
     TakeIn(Box<crate::aside::PendingRecord>),
     Report {

@@ -4,6 +4,7 @@
 //! user it is about; the batch that acts on an entry also deletes it, so a crash in between repeats nothing and
 //! loses nothing.
 
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use store::{Scan, Space};
@@ -253,11 +254,15 @@ impl HomeserverState {
         let first = self.next;
         let mut seen = std::collections::BTreeSet::new();
         let mut taken = 0;
-        for event in events.iter().filter(|event| env.concerns_us(event)) {
-            let event_key = half_sha256(event.event_id.as_bytes()).to_vec();
-            if !seen.insert(event_key.clone())
-                || env.store.get(Space::PortalEvent, &event_key).await?.is_some()
-            {
+        let ours: Vec<_> = events
+            .iter()
+            .filter(|event| env.concerns_us(event))
+            .map(|event| (event, half_sha256(event.event_id.as_bytes()).to_vec()))
+            .collect();
+        // All at once: each may wait for a thread of its own.
+        let known = try_join_all(ours.iter().map(|(_, key)| env.store.get(Space::PortalEvent, key))).await?;
+        for ((event, event_key), known) in ours.into_iter().zip(known) {
+            if !seen.insert(event_key.clone()) || known.is_some() {
                 metrics::counter!("causeway_homeserver_repeated_total", "what" => repeated).increment(1);
                 continue;
             }

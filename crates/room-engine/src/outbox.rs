@@ -9,7 +9,7 @@ use mimi_wire::uri::{Domain, MimiUri};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use crate::carrier::Octets;
+use crate::carrier::{self, Octets};
 use crate::owner::half_sha256;
 
 mod sender;
@@ -148,6 +148,14 @@ pub enum OutboxBody {
         /// Matrix room id.
         new: String,
     },
+    /// Replace the portal by a room of another version, with a tombstone in the old one. The outcome comes back as
+    /// [`Engine::portal_moved`](crate::Engine::portal_moved).
+    PortalUpgrade {
+        /// Matrix room id of the old one.
+        portal: String,
+        /// The room version.
+        version: String,
+    },
     /// Take everybody out of the portal, aliases and ghosts' devices with them, and leave. The outcome comes back as
     /// [`Engine::portal_closed`](crate::Engine::portal_closed).
     PortalClose {
@@ -285,6 +293,25 @@ pub trait Transport: Send + Sync + 'static {
 }
 
 impl OutboxBody {
+    /// What a copy in a portal is of, if this is one: such may pass each other, unless they are of the same thing. The
+    /// feed decides the order; the status of a message is its sender's.
+    pub fn copy_of(&self) -> Option<&str> {
+        let Self::PortalSend {
+            txn_id,
+            event_type,
+            content,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        match event_type.as_str() {
+            carrier::MESSAGE => Some(txn_id),
+            carrier::STATUS => content.get("id")?.as_str(),
+            _ => None,
+        }
+    }
+
     /// A stable name for metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {
@@ -300,6 +327,7 @@ impl OutboxBody {
             Self::PortalState { .. } => "portal_state",
             Self::PortalSync { .. } => "portal_sync",
             Self::PortalFollow { .. } => "portal_follow",
+            Self::PortalUpgrade { .. } => "portal_upgrade",
             Self::PortalClose { .. } => "portal_close",
             Self::BotSend { .. } => "bot_send",
             Self::BotTell { .. } => "bot_tell",

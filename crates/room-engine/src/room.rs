@@ -215,6 +215,7 @@ impl RoomState {
             RoomCommand::PortalMoved { old, new } => self.portal_moved(env, ctx, old, new),
             RoomCommand::PortalClosed { portal } => self.portal_closed(env, ctx, portal),
             RoomCommand::Unbridge => self.unbridge(env, ctx),
+            RoomCommand::UpgradePortal { version } => self.upgrade_portal(env, ctx, version),
             RoomCommand::Bridge => self.bridge(env, ctx),
             RoomCommand::Compared { newest } => self.compared(env, ctx, *newest),
             RoomCommand::AcceptRollback => self.accept_rollback(env, ctx),

@@ -5,6 +5,7 @@ use crate::faults::Side;
 use crate::support::homeserver_there;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mls_client::transport::{Http, Transport as _};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -34,7 +35,7 @@ async fn converse(mut client: Command, sizes: &[usize]) {
     let side = Side::start().await;
     let portal = side.portal.clone();
     let mut wanted = Vec::new();
-    let mut contents = Vec::new();
+    let (mut messages, mut contents) = (Vec::new(), Vec::new());
     {
         let mut engine =
             mls_client::Engine::open(side.alice.profile(), None, Duration::from_secs(10)).unwrap();
@@ -45,10 +46,23 @@ async fn converse(mut client: Command, sizes: &[usize]) {
                 .compose(&side.room, &text, "text/plain;charset=utf-8")
                 .unwrap();
             let (submission, _) = engine.submission(&side.room, &id).unwrap();
-            contents
-                .push(json!({"id": submission.id, "message": URL_SAFE_NO_PAD.encode(&submission.message.0)}));
+            messages.push((submission.id, submission.message.0));
             wanted.push(text);
         }
+    }
+    let http = {
+        let engine = mls_client::Engine::open(side.alice.profile(), None, Duration::from_secs(10)).unwrap();
+        let account = engine.account().unwrap();
+        let http = Http::new(&account.provider_url, None).unwrap();
+        http.with_token(&account.session.token)
+    };
+    for (id, octets) in messages {
+        contents.push(if octets.len() > LARGEST {
+            let blob = http.put_blob(&octets).await.unwrap();
+            json!({"id": id, "sha256": blob.sha256, "size": blob.size})
+        } else {
+            json!({"id": id, "message": URL_SAFE_NO_PAD.encode(&octets)})
+        });
     }
     let largest = contents.iter().map(|c| c.to_string().len()).max().unwrap();
     println!("the largest content has {largest} octets");
@@ -101,7 +115,13 @@ async fn converse(mut client: Command, sizes: &[usize]) {
 
 /// Octets of text that make the event about as large as a homeserver takes one.
 const LARGE: usize = 47_800;
+/// Octets of a message that doesn't fit into an event.
+const LARGEST: usize = 48_500;
+/// Octets of text that go by reference.
+const BY_REFERENCE: usize = 150_000;
 
+/// "No size-limit signalling" (complement#228 and others): events up to the homeserver's limit, and larger ones by
+/// reference.
 #[tokio::test(flavor = "multi_thread")]
 async fn matrix_nio_sends_opaque_events_and_reads_the_answers() {
     let (Some(python), Some(script)) = (
@@ -112,9 +132,10 @@ async fn matrix_nio_sends_opaque_events_and_reads_the_answers() {
     };
     let mut client = Command::new(python);
     client.arg(script);
-    converse(client, &[10, 1000, LARGE]).await;
+    converse(client, &[10, 1000, LARGE, BY_REFERENCE]).await;
 }
 
+/// The same with a client of another family.
 #[tokio::test(flavor = "multi_thread")]
 async fn matrix_js_sdk_sends_opaque_events_and_reads_the_answers() {
     let (Some(_), Some(script)) = (
@@ -125,5 +146,5 @@ async fn matrix_js_sdk_sends_opaque_events_and_reads_the_answers() {
     };
     let mut client = Command::new("node");
     client.arg(script);
-    converse(client, &[10, 1000, LARGE]).await;
+    converse(client, &[10, 1000, LARGE, BY_REFERENCE]).await;
 }

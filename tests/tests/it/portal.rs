@@ -1,161 +1,16 @@
 //! Portals against a real Synapse, between two real providers: the full life of a room, from both sides. Where a test
 //! closes a complaint that operators of bridges have, its name or its first line says which.
 
-use crate::support::{Place, homeserver_there};
-use causeway_tests::client::Client;
-use causeway_tests::matrix::{User, eventually};
-use causeway_tests::process::free_addresses;
-use causeway_tests::provider::{Addresses, Provider, run};
-use causeway_tests::synapse::Synapse;
-use serde_json::{Value, json};
+mod acts;
+mod admins;
+mod stage;
+
+use crate::support::homeserver_there;
+use causeway_tests::matrix::eventually;
+use causeway_tests::provider::run;
+use serde_json::json;
+use stage::{BOB, SOON, Stage, act, becomes, field_of, membership, set_state, told};
 use std::time::Duration;
-
-const SOON: Duration = Duration::from_mins(2);
-const ALICE: &str = "@alice:a.example";
-const BOB: &str = "@_mimi_bob=40b.example:a.example";
-
-/// A homeserver with a provider beside it, and a second provider that has none.
-struct Stage {
-    synapse: Synapse,
-    a: Provider,
-    b: Provider,
-    place: Place,
-}
-
-impl Stage {
-    async fn start() -> Self {
-        causeway_tests::install_tls();
-        let place = Place::new();
-        let ca = place.path("ca");
-        let [homeserver] = free_addresses().unwrap();
-        let (for_a, for_b) = (Addresses::free().unwrap(), Addresses::free().unwrap());
-        let url = format!("http://{homeserver}");
-        let peer_of_a = [("b.example", for_b.mimi)];
-        let mut a = Provider::init(&place.path("a"), "a.example", for_a, &ca, &peer_of_a, Some(&url))
-            .await
-            .unwrap();
-        let peer_of_b = [("a.example", for_a.mimi)];
-        let mut b = Provider::init(&place.path("b"), "b.example", for_b, &ca, &peer_of_b, None)
-            .await
-            .unwrap();
-        let mut synapse = Synapse::configure(
-            &place.path("synapse"),
-            "a.example",
-            homeserver,
-            &[a.registration()],
-        )
-        .unwrap();
-        let (s, ga, gb) = tokio::join!(synapse.start(), a.start(None), b.start(None));
-        s.unwrap();
-        ga.unwrap();
-        gb.unwrap();
-        Self { synapse, a, b, place }
-    }
-
-    /// A Matrix user with an MLS client.
-    async fn matrix_user(&self, name: &str) -> (User, Client) {
-        let user = self.synapse.register(name, "password").await.unwrap();
-        let client = Client::login_matrix(
-            &self.place.path("profiles"),
-            name,
-            &self.a,
-            &self.synapse,
-            (name, "password"),
-            "laptop",
-        )
-        .await
-        .unwrap();
-        client.run(&["register-keys"]).await.unwrap();
-        (user, client)
-    }
-
-    /// A user of the other provider.
-    async fn mimi_user(&self, name: &str) -> Client {
-        let token = self.b.add_user(name).await.unwrap();
-        let client = Client::login_token(
-            &self.place.path("profiles"),
-            name,
-            &self.b,
-            (name, &token),
-            "phone",
-        )
-        .await
-        .unwrap();
-        client.run(&["register-keys"]).await.unwrap();
-        client
-    }
-
-    /// The portal of a room, once the homeserver has it, and the user in it.
-    async fn portal(&self, user: &User, client: &Client, room: &str) -> String {
-        let portal = eventually("the portal", SOON, || async {
-            let rooms = client.run(&["rooms"]).await?;
-            Ok(field_of(&rooms, room, "portal"))
-        })
-        .await
-        .unwrap();
-        eventually("the invitation", SOON, || async {
-            Ok(user.join(&portal).await.ok())
-        })
-        .await
-        .unwrap();
-        portal
-    }
-
-    async fn stop(mut self) {
-        self.a.stop().await.unwrap();
-        self.b.stop().await.unwrap();
-        self.synapse.stop().await.unwrap();
-    }
-}
-
-fn field_of(rooms: &Value, room: &str, field: &str) -> Option<String> {
-    let rooms = rooms.as_array()?;
-    let found = rooms.iter().find(|one| one["room"] == room)?;
-    found[field].as_str().map(ToOwned::to_owned)
-}
-
-async fn membership(user: &User, portal: &str, of: &str) -> String {
-    let state = user.state(portal, "m.room.member", of).await;
-    state.map_or_else(
-        |_| "none".to_owned(),
-        |content| content["membership"].as_str().unwrap().to_owned(),
-    )
-}
-
-async fn becomes(user: &User, portal: &str, of: &str, wanted: &str) {
-    eventually(&format!("{of} to be {wanted}"), SOON, || async {
-        Ok((membership(user, portal, of).await == wanted).then_some(()))
-    })
-    .await
-    .unwrap();
-}
-
-/// A notice of the bot that says so.
-async fn told(user: &User, portal: &str, words: &str) -> String {
-    eventually(&format!("a notice with {words:?}"), SOON, || async {
-        let events = user.messages(portal, 100).await?;
-        Ok(events
-            .iter()
-            .filter(|e| e["type"] == "m.room.message" && e["sender"] == "@_mimi:a.example")
-            .filter_map(|e| e["content"]["body"].as_str())
-            .find(|body| body.contains(words))
-            .map(ToOwned::to_owned))
-    })
-    .await
-    .unwrap()
-}
-
-async fn act(user: &User, portal: &str, what: &str, body: Value) {
-    let path = format!("/_matrix/client/v3/rooms/{portal}/{what}");
-    user.call(reqwest::Method::POST, &path, Some(body)).await.unwrap();
-}
-
-async fn set_state(user: &User, portal: &str, event_type: &str, content: Value) -> Result<Value, String> {
-    let path = format!("/_matrix/client/v3/rooms/{portal}/state/{event_type}/");
-    user.call(reqwest::Method::PUT, &path, Some(content))
-        .await
-        .map_err(|e| e.to_string())
-}
 
 /// The whole life of a room whose hub is beside the homeserver. Closes "Sender isn't told that a message wasn't bridged"
 /// (whatsapp#1) and "Ghosts and rooms left behind after unbridging" (appservice-discord#719, synapse#11526).
@@ -311,10 +166,7 @@ async fn a_hub_room_lives_on_both_sides_and_leaves_nothing_behind() {
         )
         .await;
     assert!(resolved.unwrap_err().to_string().contains("M_NOT_FOUND"));
-    let shown = run(stage.a.command().unwrap().args(["room", "show", &room, "--json"]))
-        .await
-        .unwrap();
-    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let shown = stage.shown(&room).await;
     assert_eq!(shown["portal_state"], "unbridged");
     alice_mls.send(&room, "still here", SOON).await.unwrap();
     stage.stop().await;
@@ -459,20 +311,9 @@ async fn a_portal_follows_an_upgraded_room_in_versions_10_to_12() {
         .await
         .unwrap();
     for version in ["10", "11", "12"] {
-        stage.a.stop().await.unwrap();
-        let config = stage.a.dir().join("causeway.toml");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let text: String = text
-            .lines()
-            .filter(|line| !line.starts_with("room_version"))
-            .flat_map(|line| {
-                let also = (line == "[appservice]").then(|| format!("room_version = \"{version}\"\n"));
-                [Some(format!("{line}\n")), also]
-            })
-            .flatten()
-            .collect();
-        std::fs::write(&config, text).unwrap();
-        stage.a.start(None).await.unwrap();
+        stage
+            .appservice_with(&[("room_version", &format!("\"{version}\""))])
+            .await;
         let made = alice_mls
             .run(&["create", &format!("Version {version}")])
             .await
@@ -493,12 +334,7 @@ async fn a_portal_follows_an_upgraded_room_in_versions_10_to_12() {
         // Whoever administers the homeserver replaces the room, here by one that Alice made and the bot isn't in.
         let replacement = alice.create_room(&[]).await.unwrap();
         stage.tombstone(&portal, &replacement).await;
-        let moved = eventually("the portal to move", SOON, || async {
-            let rooms = alice_mls.run(&["rooms"]).await?;
-            Ok(field_of(&rooms, &room, "portal").filter(|now| *now != portal))
-        })
-        .await
-        .unwrap();
+        let moved = stage.portal_after(&alice_mls, &room, &portal).await;
         assert_ne!(moved, replacement, "the bot has no power there");
         eventually("the invitation", SOON, || async {
             Ok(alice.join(&moved).await.ok())
@@ -519,42 +355,6 @@ async fn a_portal_follows_an_upgraded_room_in_versions_10_to_12() {
         .unwrap();
     }
     stage.stop().await;
-}
-
-impl Stage {
-    /// Puts a tombstone into a portal, as the homeserver's administrator can: by way of a user with the power to. Here
-    /// that is another ghost of the appservice, given the power by the bot.
-    async fn tombstone(&self, portal: &str, replacement: &str) {
-        let registration = std::fs::read_to_string(self.a.registration()).unwrap();
-        let registration = appservice::Registration::from_yaml(&registration).unwrap();
-        let token = registration.as_token.expose().to_owned();
-        let http = causeway_tests::matrix::http().unwrap();
-        let base = format!("{}/_matrix/client/v3/rooms/{portal}/state", self.synapse.url());
-        let levels = format!("{base}/m.room.power_levels/");
-        let mut content: Value = http
-            .get(&levels)
-            .bearer_auth(&token)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
-        content["users"][ALICE] = json!(100);
-        let answer = http
-            .put(&levels)
-            .bearer_auth(&token)
-            .json(&content)
-            .send()
-            .await
-            .unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        let alice = User::login(self.synapse.url(), "alice", "password")
-            .await
-            .unwrap();
-        let body = json!({"body": "replaced", "replacement_room": replacement});
-        set_state(&alice, portal, "m.room.tombstone", body).await.unwrap();
-    }
 }
 
 /// "Encrypted rooms: can't decrypt" (hookshot#594): the bot holds no keys and says so, instead of being silent.

@@ -45,6 +45,18 @@ fn commands_are_read_as_people_write_them() {
 }
 
 #[test]
+fn an_upgrade_names_room_and_version() {
+    assert_eq!(
+        read("admin upgrade club 12", true),
+        Some(Ok(Command::Admin(Admin::Upgrade {
+            room: "club".into(),
+            version: "12".into()
+        })))
+    );
+    assert!(matches!(read("admin upgrade club", true), Some(Err(_))));
+}
+
+#[test]
 fn what_is_not_for_the_bot_is_left_alone() {
     assert_eq!(read("help", false), None);
     assert_eq!(read("!mimicry help", false), None);

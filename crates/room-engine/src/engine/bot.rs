@@ -457,37 +457,37 @@ impl Engine {
                 }
             }
             Admin::Sync { room } => {
-                let done = match self.any_room(&room).await? {
-                    Some(room) => self.sync_portal(ctx.clone(), &room, None).await,
-                    None => Err(Refusal::Unknown { what: "room" }),
-                };
-                reply.line(&told(done, "The portal is being compared with its room."));
+                let room = self.any_room(&room).await;
+                let done = async { self.sync_portal(ctx.clone(), &room?, None).await };
+                reply.line(&told(done.await, "The portal is being compared with its room."));
+            }
+            Admin::Upgrade { room, version } => {
+                let room = self.any_room(&room).await;
+                let done = async { self.upgrade_portal(ctx.clone(), &room?, &version).await };
+                reply.line(&told(done.await, "The portal is being replaced."));
             }
             Admin::Unbridge { room } => {
-                let done = match self.any_room(&room).await? {
-                    Some(room) => self.unbridge(ctx.clone(), &room).await,
-                    None => Err(Refusal::Unknown { what: "room" }),
-                };
-                reply.line(&told(done, "The portal is being given up."));
+                let room = self.any_room(&room).await;
+                let done = async { self.unbridge(ctx.clone(), &room?).await };
+                reply.line(&told(done.await, "The portal is being given up."));
             }
             Admin::Bridge { room } => {
-                let done = match self.any_room(&room).await? {
-                    Some(room) => self.bridge(ctx.clone(), &room).await,
-                    None => Err(Refusal::Unknown { what: "room" }),
-                };
-                reply.line(&told(done, "A portal is being made."));
+                let room = self.any_room(&room).await;
+                let done = async { self.bridge(ctx.clone(), &room?).await };
+                reply.line(&told(done.await, "A portal is being made."));
             }
         }
         Ok(reply)
     }
 
-    async fn any_room(&self, text: &str) -> Result<Option<MimiUri>, Refusal> {
+    /// The one room of this provider that is called so.
+    async fn any_room(&self, text: &str) -> Result<MimiUri, Refusal> {
         let rooms = self.rooms().await?;
         let mut found = rooms.iter().filter(|view| is_called(view, text));
-        Ok(match (found.next(), found.next()) {
-            (Some(one), None) => Some(one.room.clone()),
-            _ => None,
-        })
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one.room.clone()),
+            _ => Err(Refusal::Unknown { what: "room" }),
+        }
     }
 }
 

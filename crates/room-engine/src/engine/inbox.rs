@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 use mimi_wire::uri::MimiUri;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use store::Space;
+use store::{BlobHash, Space};
 use tokio::sync::watch;
 
 use super::Engine;
-use crate::carrier::{self, Login, PortalSubmission};
+use crate::carrier::{self, Login, PortalSubmission, SubmittedMessage};
 use crate::command::{HomeserverCommand, InboxKey, RequestContext, Submission, UserCommand};
 use crate::homeserver::{InboundEvent, InboxRecord, SetAside, count_set_aside};
 use crate::refusal::Refusal;
@@ -172,7 +172,7 @@ impl Engine {
         let Some(user) = self.local_user(&event.sender) else {
             return Ok(false);
         };
-        let outcome = match submission(key, event) {
+        let outcome = match self.submission(key, event).await {
             Ok(submission) => self.submit(ctx.clone(), &room, &user, submission).await.map(drop),
             Err(refusal) => Err(refusal),
         };
@@ -192,6 +192,30 @@ impl Engine {
                     .map(|()| true)
             }
         }
+    }
+
+    /// Reads a submission.
+    async fn submission(&self, key: InboxKey, event: &InboundEvent) -> Result<Submission, Refusal> {
+        let content: PortalSubmission =
+            serde_json::from_value(event.content.clone()).map_err(|e| Refusal::malformed("submission", e))?;
+        let message = match content.message {
+            SubmittedMessage::Inline { message } => URL_SAFE_NO_PAD
+                .decode(message.as_bytes())
+                .map_err(|e| Refusal::malformed("submission", e))?,
+            SubmittedMessage::ByHash { sha256, size } => {
+                let octets = self.env.store.blob_get(&BlobHash::from(sha256.0)).await?;
+                let octets = octets.filter(|octets| usize::try_from(size) == Ok(octets.len()));
+                let missing = "no such octets here: PUT them to /blobs of the client API first";
+                octets
+                    .ok_or_else(|| Refusal::malformed("submission", missing))?
+                    .to_vec()
+            }
+        };
+        Ok(Submission {
+            id: content.id,
+            message,
+            from_portal: Some(key),
+        })
     }
 
     /// A device that signs in repeats its nonce.
@@ -238,18 +262,4 @@ impl Engine {
             &bytes,
         )?))
     }
-}
-
-/// Reads a submission.
-fn submission(key: InboxKey, event: &InboundEvent) -> Result<Submission, Refusal> {
-    let content: PortalSubmission =
-        serde_json::from_value(event.content.clone()).map_err(|e| Refusal::malformed("submission", e))?;
-    let message = URL_SAFE_NO_PAD
-        .decode(content.message.as_bytes())
-        .map_err(|e| Refusal::malformed("submission", e))?;
-    Ok(Submission {
-        id: content.id,
-        message,
-        from_portal: Some(key),
-    })
 }

@@ -198,6 +198,20 @@ impl Engine {
             .map(drop)
     }
 
+    /// Has a room's portal replaced by a room of another version, with a tombstone in the old one. It is done by the
+    /// homeserver's sender; a version that the homeserver doesn't know becomes a dead letter.
+    pub async fn upgrade_portal(
+        &self,
+        ctx: RequestContext,
+        room: &MimiUri,
+        version: &str,
+    ) -> Result<(), Refusal> {
+        let version = version.to_owned();
+        self.room_command(ctx, room, RoomCommand::UpgradePortal { version })
+            .await
+            .map(drop)
+    }
+
     /// Makes a portal again where it was given up.
     pub async fn bridge(&self, ctx: RequestContext, room: &MimiUri) -> Result<(), Refusal> {
         self.room_command(ctx, room, RoomCommand::Bridge).await.map(drop)

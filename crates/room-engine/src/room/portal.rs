@@ -58,6 +58,30 @@ impl RoomState {
         Ok(decision)
     }
 
+    /// Has the portal replaced by a room of another version.
+    pub(super) fn upgrade_portal(
+        &mut self,
+        env: &Env,
+        ctx: &RequestContext,
+        version: &str,
+    ) -> Result<Decision, Refusal> {
+        let portal = match &self.known()?.room.portal {
+            PortalState::Linked { room_id } => room_id.clone(),
+            PortalState::Wanted => return Err(Refusal::unavailable("the portal is just being made")),
+            _ => return Err(Refusal::Unknown { what: "portal" }),
+        };
+        let mut scribe = Scribe::new(env, ctx, self.known()?);
+        let version = version.to_owned();
+        scribe.queue(
+            Destination::Homeserver,
+            OutboxBody::PortalUpgrade { portal, version },
+            None,
+        )?;
+        let (decision, changes) = scribe.finish(Reply::Done)?;
+        self.take(changes);
+        Ok(decision)
+    }
+
     /// Gives the portal up. The same again changes nothing.
     pub(super) fn unbridge(&mut self, env: &Env, ctx: &RequestContext) -> Result<Decision, Refusal> {
         let room_id = match &self.known()?.room.portal {

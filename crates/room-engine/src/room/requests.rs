@@ -8,6 +8,7 @@
 use delivery_service::{Group, Judged, RoleIndex, View};
 use mimi_wire::policy::{Action, Capability, MetadataField};
 use mimi_wire::uri::MimiUri;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use store::Space;
 
@@ -294,7 +295,8 @@ impl Scribe<'_> {
                 .levels
                 .iter()
                 .filter(|(other, level)| **other != role && **level <= asked)
-                .max_by_key(|(_, level)| **level);
+                // Of several with the same level the least of them: the hub's own enforcer is the last.
+                .max_by_key(|(role, level)| (**level, Reverse(**role)));
             let (role, _) = fitting.ok_or_else(|| format!("no role of this room has power level {asked}"))?;
             return Ok(Want::SetRole {
                 user: user.as_str().to_owned(),

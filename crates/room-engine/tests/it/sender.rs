@@ -160,6 +160,88 @@ async fn rooms_go_beside_each_other_and_each_has_one_request_in_flight() {
     assert!(!pairs.doubled.load(Ordering::SeqCst));
 }
 
+/// Limits our rate and breaks in turns, for six hours; then takes everything.
+struct Weather {
+    since: tokio::time::Instant,
+    refused: AtomicUsize,
+    taken: Mutex<Vec<(String, u64)>>,
+}
+
+const BAD: Duration = Duration::from_hours(6);
+const WISH: Duration = Duration::from_secs(30);
+
+#[async_trait]
+impl Transport for Weather {
+    async fn deliver(&self, entry: &OutboxEntry) -> Delivery {
+        if self.since.elapsed() < BAD {
+            let limited = self.refused.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+            return Delivery::Retry {
+                after: limited.then_some(WISH),
+                reason: if limited { "429" } else { "503" }.to_owned(),
+            };
+        }
+        self.taken.lock().unwrap().push((entry.room.clone(), entry.seq));
+        Delivery::Done
+    }
+}
+
+/// "rate limits not honoured", "floods" (synapse#8138, appservice-irc#1174): hours of 429 and 5xx on a clock that jumps.
+#[tokio::test]
+async fn hours_of_429_and_5xx_lose_double_and_flood_nothing() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    world.stop_senders(A).await;
+    for name in ["one", "two"] {
+        let room = alice.client.create(name).await.unwrap();
+        for index in 0..40 {
+            alice.say(&room, &format!("{index}")).await;
+        }
+    }
+    let destination = room_engine::outbox::Destination::Homeserver;
+    let waiting = async || {
+        let queues = world.engine(A).queues().await.unwrap();
+        let queue = queues.into_iter().find(|queue| queue.destination == destination);
+        queue.map_or(0, |queue| queue.waiting)
+    };
+    let before = waiting().await;
+    assert!(before >= 80, "{before}");
+
+    tokio::time::pause();
+    let weather = Arc::new(Weather {
+        since: tokio::time::Instant::now(),
+        refused: AtomicUsize::default(),
+        taken: Mutex::default(),
+    });
+    let sender = world
+        .engine(A)
+        .sender(destination.clone(), weather.clone(), SenderSettings::default());
+    tokio::time::sleep(BAD).await;
+    assert_eq!(waiting().await, before);
+    tokio::time::sleep(Duration::from_mins(5)).await;
+    sender.stop().await;
+    assert_eq!(waiting().await, 0);
+    let mut taken = weather.taken.lock().unwrap().clone();
+    for room in taken
+        .iter()
+        .map(|(room, _)| room)
+        .collect::<std::collections::BTreeSet<_>>()
+    {
+        let order: Vec<u64> = taken
+            .iter()
+            .filter(|(of, _)| of == room)
+            .map(|(_, seq)| *seq)
+            .collect();
+        assert!(order.is_sorted(), "{room}: {order:?}");
+    }
+    taken.sort();
+    taken.dedup();
+    assert_eq!(taken.len(), weather.taken.lock().unwrap().len());
+    // Each queue was tried about as often as the wishes and the longest pause let it, and never given up.
+    let tries = BAD.div_duration_f64(WISH / 2);
+    let refused = f64::from(u32::try_from(weather.refused.load(Ordering::SeqCst)).unwrap());
+    assert!((100.0..4.0 * tries).contains(&refused), "{refused} attempts");
+}
+
 async fn wait_for(done: impl Fn() -> bool) {
     for _ in 0..2000 {
         if done() {
