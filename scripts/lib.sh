@@ -73,6 +73,11 @@ ensure_packages() {
     die "can't install ${missing[*]}; do it by hand: apt-get install ${missing[*]}"
 }
 
+# ensure_network: what the tests in network namespaces need besides root.
+ensure_network() {
+  command -v ip >/dev/null || ensure_packages iproute2
+}
+
 # ensure_rust: a toolchain that is new enough, and a linker for it.
 ensure_rust() {
   if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
