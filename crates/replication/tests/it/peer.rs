@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use event_graph::{Pdu, SigningIdentity};
 use http::StatusCode;
-use rcgen::{Certificate, CertificateParams, Issuer, KeyPair};
+use rcgen::{Certificate, CertificateParams, DnType, Issuer, KeyPair};
 use replication::ServerName;
 use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
@@ -49,6 +49,8 @@ impl Authority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate whose subject is its issuer's for a self-signed one.
+        params.distinguished_name.push(DnType::CommonName, "authority");
         let key = KeyPair::generate().unwrap();
         Self {
             certificate: params.self_signed(&key).unwrap(),
