@@ -22,8 +22,8 @@ use crate::records::{
 };
 use crate::refusal::Refusal;
 
-/// Feed positions before an external join that the newcomer may read: its own commit may come back from the hub
-/// before this provider has noted that it joined.
+/// Feed positions before a join that the newcomer may read: its own external commit may come back from the hub before
+/// this provider has noted that it joined, and commits may overtake the Welcome.
 const OVERLAP: u64 = 64;
 
 impl RoomState {
@@ -299,7 +299,8 @@ impl Scribe<'_> {
         self.wake(pos, &audience, Some(message.as_bytes()))?;
         for user in users {
             if !self.is_here(&user) {
-                self.admit(&user, pos)?;
+                // What overtook the Welcome on its way is theirs too.
+                self.admit(&user, pos.saturating_sub(OVERLAP).max(1))?;
                 self.want_portal(&user)?;
             }
         }
