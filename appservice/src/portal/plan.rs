@@ -176,8 +176,19 @@ fn power_levels(wanted: &PortalWanted, bot: &str, now: Option<&Value>) -> Value 
     let mut users: Map<String, Value> = wanted
         .members
         .iter()
-        .filter(|(_, member)| !member.banned && member.level != default)
-        .map(|(mxid, member)| (mxid.clone(), member.level.into()))
+        // Who is banned never holds what most hold: Matrix lets nobody lift an equal's ban.
+        .map(|(mxid, member)| {
+            (
+                mxid,
+                if member.banned {
+                    default.min(0)
+                } else {
+                    member.level
+                },
+            )
+        })
+        .filter(|(_, level)| *level != default)
+        .map(|(mxid, level)| (mxid.clone(), level.into()))
         .collect();
     let bot_named = now.is_some_and(|now| {
         now.pointer("/users")

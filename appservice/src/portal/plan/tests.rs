@@ -168,6 +168,19 @@ fn ten_thousand_participants_fit_into_the_power_levels() {
     assert!(serde_json::to_string(&levels).unwrap().len() < 1_000);
 }
 
+/// Matrix lets nobody unban an equal: who is banned is below everybody, also where most stand high.
+#[test]
+fn who_is_banned_never_holds_the_level_of_most() {
+    let members = [
+        member("mimi://a.example/u/alice", 90, false),
+        member("mimi://a.example/u/dave", 90, false),
+        member("mimi://b.example/u/bob", 0, true),
+    ];
+    let levels = power_levels(&wanted(&members), BOT, None);
+    assert_eq!(levels["users_default"], 90);
+    assert_eq!(levels["users"][&members[2].0], 0);
+}
+
 #[test]
 fn the_bot_is_named_only_where_the_room_version_names_it() {
     let wanted = wanted(&[]);
