@@ -5,19 +5,35 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
 
-/// A loopback address that was free a moment ago. Two never get the same one: the listeners are held until all are
-/// known.
+/// Where tests listen: below the ports that systems take for outgoing connections, so that none of those gets a server's
+/// port while the server is down.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+/// Loopback addresses that nobody listened on a moment ago. One process never gets the same twice.
 pub fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
-    let mut held = Vec::with_capacity(N);
-    for _ in 0..N {
-        held.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?);
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    // Two processes hardly ever begin near each other.
+    let next = NEXT.get_or_init(|| {
+        let number = std::process::id().wrapping_mul(2_654_435_761) >> 16;
+        AtomicU16::new(u16::try_from(number % u32::from(PORTS.end - PORTS.start)).unwrap_or_default())
+    });
+    let mut found = Vec::with_capacity(N);
+    for _ in PORTS {
+        if found.len() == N {
+            break;
+        }
+        let port = PORTS.start + next.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            found.push(address);
+        }
     }
-    let addresses: std::result::Result<Vec<_>, _> = held.iter().map(TcpListener::local_addr).collect();
-    addresses
-        .context("looking for a free port")?
+    found
         .try_into()
         .map_err(|_| Failure::new("looking for free ports"))
 }

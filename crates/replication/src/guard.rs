@@ -22,7 +22,8 @@ impl AddressPolicy {
     }
 }
 
-/// True for addresses that are reachable from everywhere and belong to nobody's own network.
+/// True for addresses that are reachable from everywhere and belong to nobody's own network, also where an IPv6 address
+/// embeds an IPv4 one.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -90,7 +91,9 @@ mod tests {
             "127.0.0.1",
             "0.0.0.0",
             "10.1.2.3",
+            "127.255.0.9",
             "172.16.0.1",
+            "172.31.255.255",
             "192.168.1.1",
             "169.254.169.254",
             "100.64.0.1",
@@ -109,6 +112,7 @@ mod tests {
             "::ffff:0:10.0.0.1",
             "64:ff9b::10.0.0.1",
             "64:ff9b:1::8.8.8.8",
+            "64:ff9b:1::1",
             "2002:7f00:1::",
             "2002:a00:1::1",
             "2001::1",
@@ -127,7 +131,10 @@ mod tests {
             "8.8.8.8",
             "1.1.1.1",
             "172.32.0.1",
+            "100.63.255.255",
             "100.128.0.1",
+            "192.0.1.1",
+            "223.255.255.254",
             "2606:4700::1111",
             "2a00:1450::1",
             "::ffff:8.8.8.8",

@@ -22,4 +22,5 @@ mod namespaces;
 mod nodes;
 mod portal;
 mod portal_ghosts;
+mod reload;
 mod support;
