@@ -132,25 +132,29 @@ ensure_oldest_homeserver() {
 # start_postgres FOLDER: a PostgreSQL of our own in there, reached by a socket only; sets CAUSEWAY_TEST_SYNAPSE_DB. Never
 # as root, which it refuses.
 start_postgres() {
-  local folder=$1 bin
   ensure_packages postgresql
-  bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n1)
+  postgres_folder=$1
+  postgres_bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n1)
   "$venv/bin/python" -c 'import psycopg2' 2>/dev/null ||
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
       "$(grep '^psycopg2-binary==' scripts/requirements-oldest.txt)" || die "the driver for PostgreSQL can't be installed"
-  mkdir -p "$folder" && chmod 755 "$(dirname "$folder")"
+  mkdir -p "$postgres_folder" && chmod 755 "$(dirname "$postgres_folder")"
   postgres_run=()
   if [ "$(id -u)" = 0 ]; then
-    chown postgres "$folder"
+    chown postgres "$postgres_folder"
     postgres_run=(setpriv --reuid postgres --regid postgres --init-groups)
   fi
-  "${postgres_run[@]}" "$bin/initdb" --pgdata "$folder/data" --auth trust --username causeway --encoding UTF8 --no-sync >/dev/null ||
-    die "PostgreSQL can't be set up (see above)"
-  "${postgres_run[@]}" "$bin/pg_ctl" --pgdata "$folder/data" --log "$folder/log" --wait \
-    --options "-c listen_addresses='' -c unix_socket_directories='$folder' -c max_connections=200" start >/dev/null ||
+  "${postgres_run[@]}" "$postgres_bin/initdb" --pgdata "$postgres_folder/data" --auth trust --username causeway \
+    --encoding UTF8 --no-sync >/dev/null || die "PostgreSQL can't be set up (see above)"
+  "${postgres_run[@]}" "$postgres_bin/pg_ctl" --pgdata "$postgres_folder/data" --log "$postgres_folder/log" --wait \
+    --options "-c listen_addresses='' -c unix_socket_directories='$postgres_folder' -c max_connections=200" start >/dev/null ||
     die "PostgreSQL doesn't start (see above)"
-  stop_postgres() { "${postgres_run[@]}" "$bin/pg_ctl" --pgdata "$folder/data" --mode fast stop >/dev/null; }
-  export CAUSEWAY_TEST_SYNAPSE_DB="host=$folder user=causeway dbname=postgres"
+  export CAUSEWAY_TEST_SYNAPSE_DB="host=$postgres_folder user=causeway dbname=postgres"
+}
+
+# stop_postgres: the one that start_postgres started.
+stop_postgres() {
+  "${postgres_run[@]}" "$postgres_bin/pg_ctl" --pgdata "$postgres_folder/data" --mode fast stop >/dev/null
 }
 
 # ensure_clients: Matrix clients that tests drive, in an environment of their own; the one for Node where Node is there.
