@@ -31,7 +31,7 @@ use delivery_service::{MessageRefusal, MessageSettings};
 /// Where the fence is kept (space `Meta`).
 const PLACE: &[u8] = b"engine.fence";
 /// When a refused request may come again.
-const RETRY: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_secs(5);
 
 /// That this store comes from a backup.
 #[derive(Clone, Debug, Serialize, Deserialize)]
