@@ -1,8 +1,8 @@
 //! What a room's servers ask of its past: events, states, what is missing.
 
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::response::IntoResponse as _;
-use event_graph::EventId;
+use axum::response::{IntoResponse as _, Response};
+use event_graph::{EventId, Pdu};
 use room_engine::graphs::{GraphReply, Question};
 use serde::Deserialize;
 use serde_json::json;
@@ -18,6 +18,27 @@ const PAGE: usize = 100;
 /// Events of an answer about missing ones.
 const MISSING: usize = 50;
 
+/// The events that answer a question.
+async fn events(
+    face: &ServerFace,
+    by: &Authentic,
+    room: &str,
+    question: Question,
+) -> Result<Vec<Pdu>, MatrixError> {
+    match face.ask(by, room, question).await? {
+        GraphReply::Events(pdus) => Ok(pdus),
+        other => Err(unexpected(&other).into()),
+    }
+}
+
+/// A body with one list of events.
+fn listed(name: &str, pdus: &[Pdu]) -> Response {
+    let mut out = format!("{{\"{name}\":");
+    write_events(&mut out, pdus);
+    out.push('}');
+    raw_json(out)
+}
+
 pub(super) async fn event(
     State(face): State<ServerFace>,
     Path(event): Path<String>,
@@ -27,11 +48,11 @@ pub(super) async fn event(
     let id = event_id(&event)?;
     let room = face.federation().engine().room_of_event(id).await?;
     let room = room.ok_or_else(|| MatrixError::not_found("no such event here"))?;
-    match face.ask(&by, &room, Question::Event(id)).await? {
-        GraphReply::Events(pdus) if !pdus.is_empty() => Ok(face.wrapped(&pdus)),
-        GraphReply::Events(_) => Err(MatrixError::not_found("no such event here")),
-        other => Err(unexpected(&other).into()),
+    let pdus = events(&face, &by, &room, Question::Event(id)).await?;
+    if pdus.is_empty() {
+        return Err(MatrixError::not_found("no such event here"));
     }
+    Ok(face.wrapped(&pdus))
 }
 
 pub(super) async fn event_auth(
@@ -40,18 +61,8 @@ pub(super) async fn event_auth(
     request: Request,
 ) -> Answer {
     let by = face.authenticate(request, SMALL).await?;
-    match face
-        .ask(&by, &room, Question::AuthChain(event_id(&event)?))
-        .await?
-    {
-        GraphReply::Events(pdus) => {
-            let mut out = "{\"auth_chain\":".to_owned();
-            write_events(&mut out, &pdus);
-            out.push('}');
-            Ok(raw_json(out))
-        }
-        other => Err(unexpected(&other).into()),
-    }
+    let chain = events(&face, &by, &room, Question::AuthChain(event_id(&event)?)).await?;
+    Ok(listed("auth_chain", &chain))
 }
 
 async fn state_of(
@@ -121,10 +132,7 @@ pub(super) async fn backfill(
         from,
         limit: limit.min(PAGE),
     };
-    match face.ask(&by, &room, question).await? {
-        GraphReply::Events(pdus) => Ok(face.wrapped(&pdus)),
-        other => Err(unexpected(&other).into()),
-    }
+    Ok(face.wrapped(&events(&face, &by, &room, question).await?))
 }
 
 #[derive(Deserialize)]
@@ -154,15 +162,7 @@ pub(super) async fn missing_events(
         limit: limit.min(MISSING),
         min_depth: wanted.min_depth.unwrap_or(0),
     };
-    match face.ask(&by, &room, question).await? {
-        GraphReply::Events(pdus) => {
-            let mut out = "{\"events\":".to_owned();
-            write_events(&mut out, &pdus);
-            out.push('}');
-            Ok(raw_json(out))
-        }
-        other => Err(unexpected(&other).into()),
-    }
+    Ok(listed("events", &events(&face, &by, &room, question).await?))
 }
 
 pub(super) async fn timestamp_to_event(
@@ -181,18 +181,14 @@ pub(super) async fn timestamp_to_event(
         "b" => false,
         _ => return Err(MatrixError::invalid("dir is f or b")),
     };
-    match face.ask(&by, &room, Question::Nearest { ts, forwards }).await? {
-        GraphReply::Events(pdus) => match pdus.first() {
-            Some(pdu) => {
-                let body = json!({
-                    "event_id": pdu.event_id().to_string(), "origin_server_ts": pdu.origin_server_ts(),
-                });
-                Ok(axum::Json(body).into_response())
-            }
-            None => Err(MatrixError::not_found("no event near that time")),
-        },
-        other => Err(unexpected(&other).into()),
-    }
+    let found = events(&face, &by, &room, Question::Nearest { ts, forwards }).await?;
+    let pdu = found
+        .first()
+        .ok_or_else(|| MatrixError::not_found("no event near that time"))?;
+    let body = json!({
+        "event_id": pdu.event_id().to_string(), "origin_server_ts": pdu.origin_server_ts(),
+    });
+    Ok(axum::Json(body).into_response())
 }
 
 pub(super) async fn heads(
