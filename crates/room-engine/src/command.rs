@@ -307,6 +307,47 @@ pub(crate) enum Command {
     Homeserver(HomeserverCommand),
 }
 
+/// Octets of messages that are decided together.
+const TOGETHER: usize = 256 * 1024;
+
+impl Command {
+    /// The octets of an application message, if this hands one in. Such are decided together when they wait together:
+    /// what is decided of one depends on what is stored of it alone, and on the room as it is in memory.
+    fn message(&self) -> Option<&[u8]> {
+        match self {
+            Self::Room(RoomCommand::Deliver { request, .. }) => Some(request),
+            Self::Room(RoomCommand::Submit { submission, .. }) => Some(&submission.message),
+            _ => None,
+        }
+    }
+
+    /// Whether this can be decided before what was decided for `others` is written.
+    pub(crate) fn goes_with<'a>(&self, others: impl Iterator<Item = &'a Self>) -> bool {
+        let Some(message) = self.message() else {
+            return false;
+        };
+        let mut octets = message.len();
+        for other in others {
+            // What is stored of a message is known by its octets, or by its sender's id for it.
+            let repeats = match (self, other) {
+                (
+                    Self::Room(RoomCommand::Submit { user, submission }),
+                    Self::Room(RoomCommand::Submit {
+                        user: by,
+                        submission: before,
+                    }),
+                ) => user == by && submission.id == before.id,
+                _ => Some(message) == other.message(),
+            };
+            let Some(before) = other.message().filter(|_| !repeats) else {
+                return false;
+            };
+            octets = octets.saturating_add(before.len());
+        }
+        octets <= TOGETHER
+    }
+}
+
 /// What a command answers when it is not refused.
 #[derive(Debug)]
 pub(crate) enum Reply {

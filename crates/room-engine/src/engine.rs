@@ -13,9 +13,8 @@ use crate::command::{Command, HomeserverCommand, Reply, RequestContext, RoomComm
 use crate::decision::Decision;
 use crate::fence::{self, Fenced};
 use crate::migrate::migrate;
-use crate::outbox::{Destination, DestinationRecord};
+use crate::outbox::Destination;
 use crate::owner::{Owner, UriKey};
-use crate::records::{OutboxRecord, outbox_key};
 use crate::refusal::Refusal;
 use crate::sequencer::{LocalSequencer, Sequencer};
 use crate::views::UserNotice;
@@ -194,19 +193,6 @@ impl Env {
         {
             feeds.remove(&room);
         }
-    }
-
-    /// Writes an outbox entry as part of a decision.
-    pub(crate) fn queue(decision: &mut Decision, record: &OutboxRecord) -> Result<(), Refusal> {
-        let destination = record.destination.clone();
-        let entry_key = outbox_key(&destination, UriKey::of_text(&record.room), record.seq);
-        decision.put(Space::Outbox, entry_key, record)?;
-        let known = DestinationRecord {
-            destination: destination.clone(),
-        };
-        decision.put(Space::Cursor, destination.key().to_vec(), &known)?;
-        decision.wake.insert(destination);
-        Ok(())
     }
 
     /// What wakes a destination's sender.

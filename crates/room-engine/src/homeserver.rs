@@ -311,18 +311,15 @@ fn act(
 ) -> Result<Decision, Refusal> {
     let mut decision = Decision::reply(Reply::Done);
     decision.delete(Space::HsInbox, entry.0.to_be_bytes().to_vec());
-    Env::queue(
-        &mut decision,
-        &OutboxRecord {
-            destination: Destination::Homeserver,
-            seq: entry.0,
-            request_id: ctx.request_id.clone(),
-            queued_at: env.clock.now_ms(),
-            octets: None,
-            body,
-            room: room_id.to_owned(),
-        },
-    )?;
+    decision.queue(OutboxRecord {
+        destination: Destination::Homeserver,
+        seq: entry.0,
+        request_id: ctx.request_id.clone(),
+        queued_at: env.clock.now_ms(),
+        octets: None,
+        body,
+        room: room_id.to_owned(),
+    })?;
     Ok(decision)
 }
 

@@ -94,7 +94,7 @@ pub struct OutboxEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum OutboxBody {
-    /// POST the entry's octets (one TLS FanoutMessage) to the follower's notify endpoint.
+    /// POST the entry's octets (one or more TLS FanoutMessages) to the follower's notify endpoint.
     Notify,
     /// POST the entry's octets (TLS SubmitMessageRequest) to the hub's submitMessage endpoint; the answer comes back
     /// as [`Engine::submission_outcome`](crate::Engine::submission_outcome).

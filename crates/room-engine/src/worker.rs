@@ -1,10 +1,11 @@
 //! Workers: one per owner, its only writer.
 //!
-//! A worker takes commands one by one: judge on the state in memory, write the batch, tell. After any failure to
-//! write, the state in memory is dropped and loaded again, because it may be ahead of the store. An idle worker ends
-//! and takes its state with it, so that ten thousand quiet rooms cost nothing.
+//! A worker takes commands one by one: judge on the state in memory, write the batch, tell. Messages that wait together
+//! are judged one after the other and written in one batch. After any failure to write, the state in memory is dropped
+//! and loaded again, because it may be ahead of the store. An idle worker ends and takes its state with it, so that ten
+//! thousand quiet rooms cost nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use store::{Guard, failpoint};
@@ -24,6 +25,10 @@ use crate::user::UserState;
 
 /// Commands that may wait for one owner before more are turned away.
 const QUEUE: usize = 1024;
+/// Commands that are decided together at most.
+const GROUP: usize = 64;
+/// Octets to be written after which nothing more is decided before they are.
+const BATCH: usize = 2 * 1024 * 1024;
 /// After this long without a command a worker ends.
 const IDLE: Duration = Duration::from_mins(1);
 /// The same for an owner that doesn't exist.
@@ -167,38 +172,85 @@ impl State {
 
 async fn run(workers: Arc<Workers>, env: Arc<Env>, owner: Owner, mut jobs: mpsc::Receiver<Job>) {
     let mut memory: Option<Memory> = None;
+    let mut waiting: VecDeque<Job> = VecDeque::new();
     loop {
-        let vacant = memory.as_ref().is_none_or(|memory| memory.state.is_vacant());
-        let job = match tokio::time::timeout(if vacant { VACANT } else { IDLE }, jobs.recv()).await {
-            Ok(Some(job)) => job,
-            Ok(None) => return,
-            Err(_) => {
-                let mut running = lock(&workers.running);
-                if jobs.is_empty() {
-                    running.remove(&owner);
-                    return;
+        if waiting.is_empty() {
+            match wait(&mut jobs, memory.as_ref()).await {
+                Some(job) => waiting.push_back(job),
+                None if jobs.is_closed() && jobs.is_empty() => return,
+                None => {
+                    let mut running = lock(&workers.running);
+                    if jobs.is_empty() {
+                        running.remove(&owner);
+                        return;
+                    }
+                    continue;
                 }
-                continue;
             }
-        };
-        let span = tracing::info_span!("command", request_id = %job.ctx.request_id);
-        let outcome = one(&env, &owner, &mut memory, &job.ctx, &job.command)
-            .instrument(span)
-            .await;
-        // A caller that has gone away learns the outcome by repeating its request.
-        let _ = job.reply.send(outcome);
+        }
+        let group = group(&mut jobs, &mut waiting);
+        let outcomes = together(&env, &owner, &mut memory, waiting.iter().take(group)).await;
+        for outcome in outcomes {
+            if let Some(job) = waiting.pop_front() {
+                // A caller that has gone away learns the outcome by repeating its request.
+                let _ = job.reply.send(outcome);
+            }
+        }
     }
 }
 
-async fn one(
+/// How many of the commands that wait are decided together, the oldest first.
+fn group(jobs: &mut mpsc::Receiver<Job>, waiting: &mut VecDeque<Job>) -> usize {
+    let mut group = 1;
+    while group < GROUP {
+        if waiting.len() == group {
+            let Ok(job) = jobs.try_recv() else { break };
+            waiting.push_back(job);
+        }
+        let others = waiting.iter().take(group).map(|job| &job.command);
+        if !waiting
+            .get(group)
+            .is_some_and(|job| job.command.goes_with(others))
+        {
+            break;
+        }
+        group += 1;
+    }
+    group
+}
+
+/// The next command; none if there is none for long.
+async fn wait(jobs: &mut mpsc::Receiver<Job>, memory: Option<&Memory>) -> Option<Job> {
+    let vacant = memory.is_none_or(|memory| memory.state.is_vacant());
+    let idle = if vacant { VACANT } else { IDLE };
+    tokio::time::timeout(idle, jobs.recv()).await.ok().flatten()
+}
+
+type Outcome = Result<Reply, Refusal>;
+
+/// Decides commands one after the other, writes what follows in one batch, and only then tells. There is at least one
+/// outcome; commands without one have to be decided again.
+async fn together(
     env: &Env,
     owner: &Owner,
     kept: &mut Option<Memory>,
-    ctx: &RequestContext,
-    command: &Command,
-) -> Result<Reply, Refusal> {
+    group: impl Iterator<Item = &Job> + Send,
+) -> Vec<Outcome> {
+    match decide(env, owner, kept, group).await {
+        Ok(outcomes) => outcomes,
+        // Nothing is kept: the next command loads what the store has. Nobody knows whether what was decided is written;
+        // deciding again finds out.
+        Err(refusal) => vec![Err(refusal)],
+    }
+}
+
+async fn decide(
+    env: &Env,
+    owner: &Owner,
+    kept: &mut Option<Memory>,
+    group: impl Iterator<Item = &Job> + Send,
+) -> Result<Vec<Outcome>, Refusal> {
     let term = env.sequencer.term()?;
-    // Whatever fails below leaves nothing kept: the next command loads what the store has.
     let mut memory = if let Some(memory) = kept.take().filter(|memory| memory.term == term) {
         memory
     } else {
@@ -209,37 +261,67 @@ async fn one(
             term,
         }
     };
-    let mut decision = match memory.state.decide(env, ctx, command).await {
-        Ok(decision) => decision,
-        Err(refusal) => {
-            // A refusal changes nothing, in memory neither; a fault may have.
-            if !matches!(refusal, Refusal::Internal(_) | Refusal::Store(_)) {
-                *kept = Some(memory);
-                // Only who still orders knows that it is so.
-                env.sequencer.confirm(term).await?;
+    let mut outcomes = Vec::new();
+    let mut whole: Option<Decision> = None;
+    let mut fault = false;
+    for job in group {
+        let span = tracing::info_span!("command", request_id = %job.ctx.request_id);
+        let judged = memory.judge(env, owner, job).instrument(span).await;
+        match judged {
+            Ok(mut decision) => {
+                outcomes.push(Ok(std::mem::replace(&mut decision.reply, Reply::Done)));
+                match &mut whole {
+                    _ if decision.is_read() => {}
+                    Some(whole) => whole.absorb(decision),
+                    None => whole = Some(decision),
+                }
             }
-            return Err(refusal);
+            Err(refusal) => {
+                // A refusal changes nothing, in memory neither; a fault may have.
+                fault = matches!(refusal, Refusal::Internal(_) | Refusal::Store(_));
+                outcomes.push(Err(refusal));
+            }
         }
-    };
-    if decision.is_read() {
-        *kept = Some(memory);
-        env.sequencer.confirm(term).await?;
-        return Ok(decision.reply);
+        if fault || whole.as_ref().is_some_and(|whole| whole.size() > BATCH) {
+            break;
+        }
     }
-    let guard = if let Some(guard) = memory.guard.take() {
-        guard
-    } else {
+    if let Some(decision) = whole {
+        memory.guard = write(env, memory.guard.take(), decision).await?;
+    } else if !fault {
+        // Only who still orders knows that it is so.
+        env.sequencer.confirm(term).await?;
+    }
+    if !fault {
+        *kept = Some(memory);
+    }
+    Ok(outcomes)
+}
+
+impl Memory {
+    /// Decides a command; the right to write is there if something is to be written.
+    async fn judge(&mut self, env: &Env, owner: &Owner, job: &Job) -> Result<Decision, Refusal> {
+        let decision = self.state.decide(env, &job.ctx, &job.command).await?;
+        if decision.is_read() || self.guard.is_some() {
+            return Ok(decision);
+        }
         // Another process may have written before the owner became ours: judge again on what is there now.
         let guard = env.store.acquire(&owner.key()).await?;
-        memory.state = State::load(env, owner).await?;
-        decision = memory.state.decide(env, ctx, command).await?;
-        guard
-    };
+        self.state = State::load(env, owner).await?;
+        self.guard = Some(guard);
+        self.state.decide(env, &job.ctx, &job.command).await
+    }
+}
+
+/// Writes a decision and tells those who wait for what is in it.
+async fn write(env: &Env, guard: Option<Guard>, mut decision: Decision) -> Result<Option<Guard>, Refusal> {
+    let guard = guard.ok_or_else(|| Refusal::internal("a decision without the right to write"))?;
     for blob in std::mem::take(&mut decision.blobs) {
         env.store.blob_put(blob).await?;
     }
+    let batch = decision.batch(guard)?;
     failpoint::hit("engine.before-commit");
-    let committed = match env.store.commit(decision.batch(guard)).await {
+    let committed = match env.store.commit(batch).await {
         Ok(committed) => committed,
         Err(error) => {
             // It may have been written all the same: senders and readers have to look, or what it holds waits until
@@ -249,10 +331,8 @@ async fn one(
         }
     };
     failpoint::hit("engine.after-commit");
-    memory.guard = committed.guard;
-    *kept = Some(memory);
     env.announce(&decision);
-    Ok(decision.reply)
+    Ok(committed.guard)
 }
 
 /// Waits for a task and says so when it panicked.

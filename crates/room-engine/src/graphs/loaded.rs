@@ -86,7 +86,7 @@ pub(crate) fn queue_event(
         },
     };
     *seq = seq.saturating_add(1);
-    Env::queue(decision, &record)
+    decision.queue(record)
 }
 
 /// The node user of this node.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use event_graph::Pdu;
-use mimi_wire::uri::{Domain, MimiUri};
+use mimi_wire::uri::MimiUri;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -454,16 +454,6 @@ impl<'a> Scribe<'a> {
             .put(Space::FeedAccess, access_key(user, self.id()), &access)
     }
 
-    /// Queues octets for a provider's notify endpoint.
-    pub(super) fn notify(&mut self, provider: &Domain, octets: &[u8]) -> Result<(), Refusal> {
-        let payload = self.decision.payload(octets);
-        self.queue(
-            Destination::Provider(provider.clone()),
-            OutboxBody::Notify,
-            Some(payload),
-        )
-    }
-
     /// Queues an outbox entry.
     pub(super) fn queue(
         &mut self,
@@ -493,7 +483,7 @@ impl<'a> Scribe<'a> {
             body,
         };
         *seq = seq.saturating_add(1);
-        Env::queue(&mut self.decision, &record)
+        self.decision.queue(record)
     }
 
     /// Takes the group's snapshot into the batch.

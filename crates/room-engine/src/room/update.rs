@@ -12,15 +12,19 @@ use store::Space;
 
 use super::RoomState;
 use super::scribe::{Entry, Scribe};
-use crate::carrier::{HandshakeKind, Octets};
+use crate::carrier::{HandshakeKind, INLINE_LIMIT, Octets};
 use crate::command::{Actor, Reply, RequestContext};
 use crate::decision::Decision;
 use crate::engine::Env;
+use crate::outbox::{Destination, OutboxBody};
 use crate::records::{
     AccessRecord, Audience, FeedKind, KeyPackageRefRecord, OutcomeRecord, access_key, outcome_key, read,
     room_ref_key,
 };
 use crate::refusal::Refusal;
+
+/// Octets that one message may take in the entries for all its receivers together; beyond that they share a blob.
+const FANNED_OUT: usize = 2 * 1024 * 1024;
 
 impl RoomState {
     /// `POST update` (protocol-06 section 5.3).
@@ -263,9 +267,19 @@ impl Scribe<'_> {
         providers: &BTreeSet<Domain>,
         message: &FanoutMessage,
     ) -> Result<(), Refusal> {
-        let octets = message.to_bytes();
-        for provider in providers.iter().filter(|p| **p != self.env.config.provider) {
-            self.notify(provider, &octets)?;
+        let others: Vec<&Domain> = providers
+            .iter()
+            .filter(|provider| **provider != self.env.config.provider)
+            .collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        // The batch has to hold them all.
+        let inline = INLINE_LIMIT.min(FANNED_OUT / others.len());
+        let payload = self.decision.payload_up_to(inline, &message.to_bytes());
+        for provider in others {
+            let destination = Destination::Provider(provider.clone());
+            self.queue(destination, OutboxBody::Notify, Some(payload.clone()))?;
         }
         Ok(())
     }

@@ -405,24 +405,21 @@ impl UserState {
         self.settings.outbox_next = seq;
         self.write_settings(decision)?;
         let octets = decision.payload(&entry.to_bytes());
-        Env::queue(
-            decision,
-            &OutboxRecord {
-                destination: Destination::Provider(other.domain()),
-                // The lane of everything that this user says to that provider without a room.
-                room: self.user.as_str().to_owned(),
-                seq,
-                request_id: ctx.request_id.clone(),
-                queued_at: now,
-                octets: Some(octets),
-                body: OutboxBody::Consent {
-                    other: other.clone(),
-                    room_id: room.cloned(),
-                    request,
-                    ask: operation == ConsentOperation::Request,
-                },
+        decision.queue(OutboxRecord {
+            destination: Destination::Provider(other.domain()),
+            // The lane of everything that this user says to that provider without a room.
+            room: self.user.as_str().to_owned(),
+            seq,
+            request_id: ctx.request_id.clone(),
+            queued_at: now,
+            octets: Some(octets),
+            body: OutboxBody::Consent {
+                other: other.clone(),
+                room_id: room.cloned(),
+                request,
+                ask: operation == ConsentOperation::Request,
             },
-        )
+        })
     }
 }
 

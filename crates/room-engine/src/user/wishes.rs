@@ -46,7 +46,7 @@ impl UserState {
             octets: None,
             body: answer.clone(),
         };
-        Env::queue(&mut decision, &record)?;
+        decision.queue(record)?;
         Ok(decision)
     }
 
@@ -77,7 +77,7 @@ impl UserState {
             },
             room: lane,
         };
-        Env::queue(decision, &record)
+        decision.queue(record)
     }
 
     /// A client wants to be woken on this Matrix device, or no more.
@@ -140,7 +140,7 @@ impl UserState {
             octets: None,
             body: say(&wish.asked_in, &format!("wish {id}"), notice(&text)),
         };
-        Env::queue(&mut decision, &record)?;
+        decision.queue(record)?;
         Ok(decision)
     }
 }

@@ -15,10 +15,17 @@ use crate::world::{A, B, World, uri};
 
 /// So many of a hundred commits fail, scattered; about half of those have been written all the same, as when the answer
 /// of a store is lost.
-struct Failing {
+pub(crate) struct Failing {
     inner: MemoryStore,
     commits: AtomicU32,
-    percent: AtomicU32,
+    pub(crate) percent: AtomicU32,
+}
+
+impl Failing {
+    /// Commits that were asked for so far.
+    pub(crate) fn commits(&self) -> u32 {
+        self.commits.load(Ordering::Relaxed)
+    }
 }
 
 fn fault() -> StoreError {
@@ -75,7 +82,7 @@ impl Store for Failing {
     }
 }
 
-fn failing() -> Arc<Failing> {
+pub(crate) fn failing() -> Arc<Failing> {
     Arc::new(Failing {
         inner: MemoryStore::new(),
         commits: AtomicU32::new(0),

@@ -21,4 +21,5 @@ mod portal;
 mod races;
 mod sender;
 mod story;
+mod together;
 mod world;
