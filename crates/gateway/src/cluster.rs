@@ -9,7 +9,7 @@ use crate::tls::Live;
 use crate::web::{BodyLimit, Listener, Stop, TlsSource};
 use axum::Router;
 use event_graph::SigningIdentity;
-use lane::{Cluster, ClusterSettings, Member, NodeName, ReplicatedStore};
+use lane::{Cluster, ClusterSettings, Member, NodeName, Pending, ReplicatedStore};
 use room_engine::{Engine, SystemClock};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -19,11 +19,9 @@ use tokio::task::JoinHandle;
 
 mod forward;
 mod link;
-mod pending;
 mod serve;
 
 use forward::{Forward, forward};
-use pending::Pending;
 use serve::NodeFace;
 
 /// Name of the node API in logs and metrics.
@@ -165,8 +163,8 @@ impl Nodes {
 
     /// What goes on in the background.
     pub fn background(&self, stop: &Stop) -> Option<JoinHandle<()>> {
-        let pending = self.pending.clone()?;
-        Some(tokio::spawn(pending.run(stop.clone())))
+        let (pending, mut stop) = (self.pending.clone()?, stop.clone());
+        Some(tokio::spawn(pending.run(async move { stop.wait().await })))
     }
 
     /// Where the other nodes come in. To be called when all faces are known.

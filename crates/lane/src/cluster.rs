@@ -286,6 +286,7 @@ impl Cluster {
             } else {
                 self.show_tail().await;
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(self.0.settings.election) => {}
                     _ = stop.changed() => continue,
                 }
@@ -317,6 +318,7 @@ impl Cluster {
                 return;
             }
             tokio::select! {
+                biased;
                 _ = metrics.changed() => {}
                 _ = look.tick() => {
                     if !founded {

@@ -7,6 +7,7 @@
 //!
 //! * [`ReplicatedStore`] is a [`store::Store`] whose commits take that way, so that nothing that writes can forget to.
 //! * [`Cluster`] runs the node's part: elections, membership, hand-over, blobs, and answers to the other nodes.
+//! * [`Pending`] hands what a node accepted while it was cut off to the one that orders.
 //! * [`Link`] carries requests between nodes; the gateway does it over HTTP, the simulation over a simulated network.
 
 mod cluster;
@@ -14,6 +15,7 @@ mod forced;
 mod log;
 mod machine;
 mod network;
+mod pending;
 mod replicated;
 mod rpc;
 mod runtime;
@@ -25,6 +27,7 @@ mod wire;
 pub use cluster::{Cluster, ClusterError, ClusterSettings, ClusterView, NodeView};
 pub use forced::{Evidence, Position, Shown, Statement};
 pub use network::{Link, LinkError};
+pub use pending::Pending;
 pub use replicated::ReplicatedStore;
 pub use rpc::{Answer, Call, PREFIX};
 pub use runtime::seed_elections;

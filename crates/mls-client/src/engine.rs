@@ -74,6 +74,13 @@ impl Engine {
         Ok(Self { vault, mls, state })
     }
 
+    /// Makes an empty profile that ends with the process, for simulations.
+    pub fn ephemeral() -> Result<Self, ClientError> {
+        let (mls, state) = (Provider::default(), State::default());
+        let vault = Vault::ephemeral(pack(&mls, &state)?);
+        Ok(Self { vault, mls, state })
+    }
+
     /// Opens the profile in `dir`; waits up to `patience` for another process to let go of it.
     pub fn open(
         dir: &Path,

@@ -267,9 +267,19 @@ impl Talk {
 
 /// A provider on three nodes. Returns them and the token of Alice, who was there before there were several.
 async fn found(place: &Place, spots: &[Spot; 3], peer: (&str, SocketAddr)) -> (Vec<Provider>, String) {
+    found_beside(place, spots, peer, None).await
+}
+
+/// The same beside a homeserver, which may be away.
+async fn found_beside(
+    place: &Place,
+    spots: &[Spot; 3],
+    peer: (&str, SocketAddr),
+    homeserver: Option<&str>,
+) -> (Vec<Provider>, String) {
     let [one, ..] = spots;
-    let ca = place.path("ca");
-    let mut first = Provider::init(&place.path("a1"), "a.example", one.addresses, &ca, &[peer], None)
+    let (ca, dir) = (place.path("ca"), place.path("a1"));
+    let mut first = Provider::init(&dir, "a.example", one.addresses, &ca, &[peer], homeserver)
         .await
         .unwrap();
     if let Some(namespace) = &one.namespace {
@@ -277,11 +287,11 @@ async fn found(place: &Place, spots: &[Spot; 3], peer: (&str, SocketAddr)) -> (V
     }
 
     // The first node alone, with something in its store from before it was one of several.
-    first.start(None).await.unwrap();
+    first.start_waiting().await.unwrap();
     let alice_token = first.add_user("alice").await.unwrap();
     first.stop().await.unwrap();
     first.cluster(one.listen).unwrap();
-    first.start(None).await.unwrap();
+    first.start_waiting().await.unwrap();
     let mut a = vec![first];
     for (number, spot) in (2..).zip(&spots[1..]) {
         let dir = place.path(&format!("a{number}"));
@@ -339,6 +349,42 @@ async fn three_nodes_lose_nothing_and_double_nothing() {
     talk.a[going].start(None).await.unwrap();
     talk.leader(&all).await;
     talk.end().await;
+}
+
+/// What the homeserver pushes may reach any node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_reaches_any_node() {
+    causeway_tests::install_tls();
+    let place = Place::new();
+    let spots = [Spot::here(), Spot::here(), Spot::here()];
+    let nobody = free_addresses::<1>().unwrap()[0];
+    let homeserver = format!("http://{nobody}");
+    let (mut a, _) = found_beside(&place, &spots, ("b.example", nobody), Some(&homeserver)).await;
+    let registration = std::fs::read_to_string(a[0].registration()).unwrap();
+    let token = registration
+        .lines()
+        .find_map(|line| line.strip_prefix("hs_token: "))
+        .unwrap()
+        .trim_matches('"');
+    for (number, node) in a.iter().enumerate() {
+        let url = format!(
+            "http://{}/_matrix/app/v1/transactions/{number}",
+            node.addresses().appservice
+        );
+        let answer = causeway_tests::matrix::http()
+            .unwrap()
+            .put(url)
+            .bearer_auth(token)
+            .json(&serde_json::json!({ "events": [] }))
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status();
+        assert!(status.is_success(), "{status}: {}", answer.text().await.unwrap());
+    }
+    for node in &mut a {
+        node.stop().await.unwrap();
+    }
 }
 
 /// What a node's readiness complains about.

@@ -2,7 +2,6 @@
 //! learned about who sent it.
 
 use super::FACE;
-use super::pending::Pending;
 use crate::web::{BodyLimit, Connection, REQUEST_ID};
 use axum::Router;
 use axum::body::Body;
@@ -11,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use lane::{Answer, Call, Cluster};
+use lane::{Answer, Call, Cluster, Pending};
 use room_engine::Sequencer as _;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
@@ -70,7 +69,7 @@ fn is_local(request: &Request) -> bool {
     let path = request.uri().path();
     matches!(path, "/healthz" | "/readyz" | "/metrics")
         || path.starts_with("/.well-known/")
-        || path.starts_with("/_matrix/")
+        || matches!(path, "/_matrix/key/v2/server" | "/_matrix/federation/v1/version")
         || (request.method() == http::Method::GET
             && (path.ends_with("/log")
                 || path.ends_with("/provider")

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
-use lane::{Answer, Cluster, NodeName, PREFIX};
+use lane::{Answer, Cluster, NodeName, PREFIX, Pending};
 use room_engine::Engine;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,11 +84,9 @@ async fn serve(State(face): State<NodeFace>, request: Request) -> Response {
     let Some(path) = parts.uri.path().strip_prefix(PREFIX) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let answer = if (&parts.method, path) == (&http::Method::POST, super::pending::PATH) {
-        match face.engine.take_in(&body).await {
-            Ok(()) => Answer::ok(bytes::Bytes::new()),
-            Err(refusal) => Answer::error(503, refusal),
-        }
+    let answer = if let Some(answer) = Pending::answer(&face.engine, parts.method.as_str(), path, &body).await
+    {
+        answer
     } else if let Some(to) = face.faces.of(path) {
         forward::answer(&face.cluster, to, &body, BODY).await
     } else if let Some(answer) = face

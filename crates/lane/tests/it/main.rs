@@ -10,6 +10,9 @@
     missing_docs
 )]
 
+#[allow(dead_code, reason = "the engine's tests use all of it")]
+#[path = "../../../room-engine/tests/it/faces.rs"]
+mod faces;
 mod net;
 mod sim;
 mod suite;

@@ -1,12 +1,22 @@
 //! A simulated network between nodes: delays, losses, repetitions, cuts in one direction or both.
 
 use async_trait::async_trait;
-use lane::{Answer, Call, Cluster, Link, LinkError, Member, NodeName};
+use lane::{Answer, Call, Cluster, Link, LinkError, Member, NodeName, Pending};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use room_engine::Engine;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
+
+/// What somebody draws in a story, whatever the others draw.
+pub(crate) fn seeded(seed: u64, who: &str) -> SmallRng {
+    // FNV-1a.
+    let hash = who.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    SmallRng::seed_from_u64(hash)
+}
 
 /// How the network behaves.
 #[derive(Clone, Copy, Debug)]
@@ -27,10 +37,42 @@ impl Weather {
     };
 }
 
+/// What answers at a node.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(crate) cluster: Cluster,
+    /// Where the node has an engine, once it runs.
+    pub(crate) engine: Arc<OnceLock<Engine>>,
+}
+
+impl From<Cluster> for Process {
+    fn from(cluster: Cluster) -> Self {
+        Self {
+            cluster,
+            engine: Arc::default(),
+        }
+    }
+}
+
+impl Process {
+    async fn answer(&self, from: &NodeName, call: &Call) -> Option<Answer> {
+        if let Some(engine) = self.engine.get()
+            && let Some(answer) = Pending::answer(engine, call.method, &call.path, &call.body).await
+        {
+            return Some(answer);
+        }
+        self.cluster
+            .answer(from, call.method, &call.path, call.body.clone())
+            .await
+    }
+}
+
 struct State {
-    rng: SmallRng,
+    seed: u64,
+    /// Each way draws by itself: what goes at the same instant may go in any order.
+    ways: BTreeMap<(NodeName, NodeName), SmallRng>,
     weather: Weather,
-    nodes: BTreeMap<NodeName, (u64, Cluster)>,
+    nodes: BTreeMap<NodeName, (u64, Process)>,
     /// From, to.
     cut: BTreeSet<(NodeName, NodeName)>,
 }
@@ -42,7 +84,8 @@ pub(crate) struct Net(Arc<Mutex<State>>);
 impl Net {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
-            rng: SmallRng::seed_from_u64(seed),
+            seed,
+            ways: BTreeMap::new(),
             weather: Weather::FAIR,
             nodes: BTreeMap::new(),
             cut: BTreeSet::new(),
@@ -66,8 +109,10 @@ impl Net {
         })
     }
 
-    pub(crate) fn up(&self, life: u64, cluster: Cluster) {
-        self.state().nodes.insert(cluster.name().clone(), (life, cluster));
+    pub(crate) fn up(&self, life: u64, process: impl Into<Process>) {
+        let process = process.into();
+        let name = process.cluster.name().clone();
+        self.state().nodes.insert(name, (life, process));
     }
 
     pub(crate) fn down(&self, name: &NodeName) {
@@ -83,12 +128,14 @@ impl Net {
         self.state().cut.clear();
     }
 
-    fn draw(&self) -> (Duration, bool, bool) {
+    fn draw(&self, from: &NodeName, to: &NodeName) -> (Duration, bool, bool) {
         let mut state = self.state();
-        let weather = state.weather;
-        let delay = state.rng.random_range(0..=weather.delay);
-        let lost = state.rng.random_range(0..1000) < weather.lost;
-        let twice = state.rng.random_range(0..1000) < weather.twice;
+        let (seed, weather) = (state.seed, state.weather);
+        let way = state.ways.entry((from.clone(), to.clone()));
+        let rng = way.or_insert_with(|| seeded(seed, &format!("{from} {to}")));
+        let delay = rng.random_range(0..=weather.delay);
+        let lost = rng.random_range(0..1000) < weather.lost;
+        let twice = rng.random_range(0..1000) < weather.twice;
         (Duration::from_millis(delay), lost, twice)
     }
 
@@ -96,8 +143,27 @@ impl Net {
         !self.state().cut.contains(&(from.clone(), to.clone()))
     }
 
-    fn alive(&self, name: &NodeName, life: u64) -> bool {
+    /// Whether a node has not died since.
+    pub(crate) fn alive(&self, name: &NodeName, life: u64) -> bool {
         self.state().nodes.get(name).is_none_or(|(now, _)| *now == life)
+    }
+}
+
+impl Net {
+    /// A message's way of somebody to somebody else; where it gets lost, so much later nobody waits for it any more.
+    pub(crate) async fn carry(
+        &self,
+        from: &NodeName,
+        to: &NodeName,
+        patience: Duration,
+    ) -> Result<(), String> {
+        let (delay, lost, _) = self.draw(from, to);
+        tokio::time::sleep(delay).await;
+        if lost || !self.passes(from, to) {
+            tokio::time::sleep(patience).await;
+            return Err("no answer in time".to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -110,24 +176,22 @@ struct Way {
 impl Way {
     /// The message's way there and back; none where it or the answer gets lost.
     async fn exchange(&self, to: &NodeName, call: &Call) -> Option<Answer> {
-        let (delay, lost, twice) = self.net.draw();
+        let (delay, lost, twice) = self.net.draw(&self.from, to);
         tokio::time::sleep(delay).await;
         if lost || !self.net.passes(&self.from, to) {
             return None;
         }
-        let (_, cluster) = self.net.state().nodes.get(to).cloned()?;
+        let (_, process) = self.net.state().nodes.get(to).cloned()?;
         if twice {
-            let (again, call, from) = (cluster.clone(), call.clone(), self.from.clone());
-            let (later, ..) = self.net.draw();
+            let (again, call, from) = (process.clone(), call.clone(), self.from.clone());
+            let (later, ..) = self.net.draw(&self.from, to);
             tokio::spawn(async move {
                 tokio::time::sleep(later).await;
-                let _ = again.answer(&from, call.method, &call.path, call.body).await;
+                let _ = again.answer(&from, &call).await;
             });
         }
-        let answer = cluster
-            .answer(&self.from, call.method, &call.path, call.body.clone())
-            .await?;
-        let (delay, lost, _) = self.net.draw();
+        let answer = process.answer(&self.from, call).await?;
+        let (delay, lost, _) = self.net.draw(to, &self.from);
         tokio::time::sleep(delay).await;
         (!lost && self.net.passes(to, &self.from)).then_some(answer)
     }

@@ -1,19 +1,21 @@
 //! Nodes on simulated stores and a simulated network.
 
-use crate::net::Net;
+use crate::net::{Net, Process};
 use lane::{Cluster, ClusterSettings, Member, NodeName, ReplicatedStore};
-use room_engine::Sequencer as _;
+use room_engine::{Engine, Sequencer as _};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use store::sim::SimStore;
-use store::{Space, Store as _};
+use store::{Batch, Space, Store as _};
 
 pub(crate) struct Node {
     pub(crate) name: NodeName,
     pub(crate) disk: SimStore,
     pub(crate) cluster: Option<Cluster>,
-    life: u64,
+    pub(crate) life: u64,
+    /// Its engine, where a story gives it one.
+    pub(crate) engine: Arc<OnceLock<Engine>>,
 }
 
 pub(crate) struct World {
@@ -31,6 +33,11 @@ fn member(name: &NodeName) -> Member {
 impl World {
     /// So many nodes, all of them members.
     pub(crate) async fn new(seed: u64, count: usize) -> Self {
+        Self::founded_by(seed, count, count).await
+    }
+
+    /// So many nodes, the first `founding` of them members; the others don't run yet.
+    pub(crate) async fn founded_by(seed: u64, count: usize, founding: usize) -> Self {
         let net = Net::new(seed);
         let mut nodes = Vec::new();
         for number in 1..=count {
@@ -39,10 +46,11 @@ impl World {
                 disk: SimStore::create(Duration::from_millis(1)).await,
                 cluster: None,
                 life: 0,
+                engine: Arc::default(),
             });
         }
         let mut world = Self { net, nodes };
-        for at in 0..count {
+        for at in 0..founding {
             world.start(at).await;
             if at > 0 {
                 let node = &world.nodes[at];
@@ -81,6 +89,7 @@ impl World {
             .collect();
         let node = &mut self.nodes[at];
         node.life += 1;
+        node.engine = Arc::default();
         let settings = ClusterSettings {
             seeds,
             join,
@@ -89,19 +98,23 @@ impl World {
         let link = self.net.link(&node.name, node.life);
         // A disk that is full when the node starts: it tries again.
         let cluster = loop {
-            match Cluster::start(
-                settings.clone(),
-                Arc::new(node.disk.clone()),
-                link.clone(),
-                |_| (),
-            )
-            .await
-            {
+            let engine = node.engine.clone();
+            let applied = move |batch: &Batch| {
+                if let Some(engine) = engine.get() {
+                    engine.applied(batch);
+                }
+            };
+            let disk = Arc::new(node.disk.clone());
+            match Cluster::start(settings.clone(), disk, link.clone(), applied).await {
                 Ok(cluster) => break cluster,
                 Err(_) => node.disk.fill(None),
             }
         };
-        self.net.up(node.life, cluster.clone());
+        let process = Process {
+            cluster: cluster.clone(),
+            engine: node.engine.clone(),
+        };
+        self.net.up(node.life, process);
         node.cluster = Some(cluster);
     }
 

@@ -59,6 +59,7 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
     let mut blobs_at = Instant::now() + EVERY;
     loop {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause) => {}
             _ = stop.changed() => return,
         }
@@ -66,6 +67,7 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
         if blobs_at <= Instant::now() {
             // Each node for itself: blobs are files of its own.
             tokio::select! {
+                biased;
                 done = engine.collect_blobs(BLOB_GRACE) => match done {
                     Ok(collected) if collected.deferred => {}
                     Ok(collected) => {
@@ -82,6 +84,7 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
             continue;
         }
         tokio::select! {
+            biased;
             swept = engine.sweep() => match swept {
                 Ok(swept) => tracing::debug!(?swept, "swept"),
                 Err(error) => tracing::warn!(%error, "housekeeping stopped; it goes on later"),

@@ -28,6 +28,7 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
         if terms.borrow_and_update().is_none() {
             // The node that orders hands on.
             tokio::select! {
+                biased;
                 _ = terms.changed() => {}
                 _ = stop.changed() => {}
             }
@@ -39,6 +40,7 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
                 entries: 0,
             }) => {
                 tokio::select! {
+                    biased;
                     () = engine.env.inbox.notified() => {}
                     () = tokio::time::sleep(LOOK) => {}
                     _ = stop.changed() => {}
@@ -52,6 +54,7 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
         metrics::counter!("causeway_homeserver_inbox_stuck_total").increment(1);
         tracing::error!(error = %failed, "the homeserver inbox stands still");
         tokio::select! {
+            biased;
             () = tokio::time::sleep(PAUSE) => {}
             _ = stop.changed() => {}
         }

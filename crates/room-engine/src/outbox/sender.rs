@@ -31,6 +31,8 @@ pub struct SenderSettings {
     pub first_pause: Duration,
     /// The longest.
     pub longest_pause: Duration,
+    /// What the pauses' jitter follows from; a simulation tells the same story again. None: the system's randomness.
+    pub seed: Option<u64>,
 }
 
 impl Default for SenderSettings {
@@ -38,6 +40,7 @@ impl Default for SenderSettings {
         Self {
             first_pause: Duration::from_millis(250),
             longest_pause: Duration::from_mins(1),
+            seed: None,
         }
     }
 }
@@ -81,6 +84,7 @@ impl Engine {
             settings,
             lanes: HashMap::new(),
             guard: None,
+            jitter: settings.seed.unwrap_or_else(|| getrandom::u64().unwrap_or(0)) | 1,
         };
         Sender {
             stop,
@@ -106,6 +110,8 @@ struct Run {
     settings: SenderSettings,
     lanes: HashMap<RoomKey, Lane>,
     guard: Option<Guard>,
+    /// State of a xorshift generator, never zero.
+    jitter: u64,
 }
 
 /// How a room's turn ended.
@@ -133,6 +139,7 @@ impl Run {
             let term = *terms.borrow_and_update();
             let Some(term) = term else {
                 tokio::select! {
+                    biased;
                     _ = terms.changed() => {}
                     _ = stop.changed() => {}
                 }
@@ -211,6 +218,7 @@ impl Run {
                     .fold(until, Instant::min);
             }
             tokio::select! {
+                biased;
                 Some(first) = running.next() => {
                     // Rooms that are through by now are written down in one batch.
                     let mut ended = vec![first];
@@ -349,9 +357,11 @@ impl Run {
             .saturating_mul(1 << lane.failures.saturating_sub(1).min(16));
         let backoff = doubled.min(self.settings.longest_pause);
         // Between half and all of it, so that many rooms don't come back in one instant.
-        let mut random = [0; 1];
-        let _ = getrandom::fill(&mut random);
-        let jittered = backoff.mul_f64(0.5 + f64::from(random[0]) / 510.0);
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        let [random, ..] = self.jitter.to_be_bytes();
+        let jittered = backoff.mul_f64(0.5 + f64::from(random) / 510.0);
         let pause = match wish {
             None => jittered,
             // A homeserver's rate limits say exactly when the next request is allowed.

@@ -1,8 +1,10 @@
 //! Messages accepted while a node is cut off from the one that orders.
 
+use mimi_wire::protocol::SubmitMessageResponse;
+use room_engine::outbox::OutboxBody;
 use std::time::Duration;
 
-use crate::world::{A, B, Person, World, uri};
+use crate::world::{A, B, Person, World, ctx, domain, uri};
 
 const AMY: &str = "mimi://a.example/u/amy";
 const BOB: &str = "mimi://b.example/u/bob";
@@ -74,6 +76,44 @@ async fn what_was_accepted_while_cut_off_reaches_everybody_under_the_time_that_w
             ["zero", "four", "one", "two", "three"]
         );
     }
+}
+
+/// A follower whose answer got lost asks again, and the node that orders says no: what the other node had accepted must not
+/// come beside what the client encrypts anew.
+#[tokio::test]
+async fn what_was_refused_meanwhile_is_not_distributed() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    let (mut bob, _) = world.user(B, "bob").await;
+    world.user(A, "amy").await;
+    let room = alice.client.create("club").await.unwrap();
+    alice.client.add(&room, &[uri(BOB)]).await.unwrap();
+    world.quiet().await;
+    bob.client.sync().await.unwrap();
+    world.orders(A, false);
+    bob.insist(&room, "too late").await;
+    world.orders(A, true);
+    alice.client.add(&room, &[uri(AMY)]).await.unwrap();
+    alice.client.remove(&room, &[uri(AMY)]).await.unwrap();
+    let arrived = world.arrived.lock().unwrap().clone();
+    let submit = arrived
+        .iter()
+        .find(|entry| matches!(entry.body, OutboxBody::Submit { .. }));
+    let octets = submit.unwrap().octets.0.clone();
+    for _ in 0..2 {
+        let answer = world
+            .engine(A)
+            .submit_message(ctx(), &uri(&room), &domain(B), octets.clone())
+            .await
+            .unwrap();
+        assert!(
+            matches!(answer, SubmitMessageResponse::EpochTooOld { .. }),
+            "{answer:?}"
+        );
+        distribute(&world).await;
+    }
+    world.quiet().await;
+    assert!(alice.texts(&room).await.is_empty());
 }
 
 #[tokio::test]

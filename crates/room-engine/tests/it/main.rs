@@ -10,6 +10,7 @@
 
 mod aside;
 mod blobs;
+mod faces;
 mod faults;
 mod follower;
 mod graph;

@@ -69,6 +69,7 @@ async fn a_stuck_room_holds_up_no_other_and_keeps_its_order() {
     let settings = SenderSettings {
         first_pause: Duration::from_millis(2),
         longest_pause: Duration::from_millis(20),
+        ..SenderSettings::default()
     };
     let destination = room_engine::outbox::Destination::Provider(B.parse().unwrap());
     let sender = world.engine(A).sender(destination, moody.clone(), settings);

@@ -1,15 +1,17 @@
 //! Hands what this node accepted while it was cut off to the node that orders.
 
-use crate::web::Stop;
-use lane::{Call, Cluster};
 use room_engine::{Engine, PendingMessage, Sequencer as _};
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
+use super::cluster::Cluster;
+use super::rpc::{Answer, Call};
+
 /// Where the node that orders takes a message in.
-pub(super) const PATH: &str = "/lane/message";
+const PATH: &str = "/lane/message";
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 /// Longest wait for the other node's answer.
@@ -17,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What waits at this node. A clone is the same.
 #[derive(Clone)]
-pub(super) struct Pending {
+pub struct Pending {
     cluster: Cluster,
     engine: Engine,
     /// One hands over at a time, so that what waits goes in order.
@@ -25,7 +27,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(cluster: Cluster, engine: Engine) -> Self {
+    /// What waits in the engine's own store.
+    pub fn new(cluster: Cluster, engine: Engine) -> Self {
         Self {
             cluster,
             engine,
@@ -34,19 +37,32 @@ impl Pending {
     }
 
     /// Looks until stopped.
-    pub(super) async fn run(self, mut stop: Stop) {
+    pub async fn run(self, stopped: impl Future<Output = ()>) {
+        let mut stopped = std::pin::pin!(stopped);
         loop {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(LOOK) => {}
-                () = stop.wait() => return,
+                () = &mut stopped => return,
             }
             self.hand_over().await;
         }
     }
 
+    /// Answers another node that hands over; none where the path is another one.
+    pub async fn answer(engine: &Engine, method: &str, path: &str, body: &[u8]) -> Option<Answer> {
+        if (method, path) != ("POST", PATH) {
+            return None;
+        }
+        Some(match engine.take_in(body).await {
+            Ok(()) => Answer::ok(bytes::Bytes::new()),
+            Err(refusal) => Answer::error(503, refusal),
+        })
+    }
+
     /// Hands over all that waits, as far as that is possible now; returns whether nothing waits any more. Called before
     /// a further message goes to the node that orders: it must not overtake one that was accepted here before it.
-    pub(super) async fn hand_over(&self) -> bool {
+    pub async fn hand_over(&self) -> bool {
         if !self.engine.has_pending() {
             return true;
         }
