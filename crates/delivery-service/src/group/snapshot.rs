@@ -73,10 +73,52 @@ fn read_section<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], SnapshotError> {
     r.take(length).map_err(|_| SnapshotError::Format)
 }
 
+/// Writes what openmls has of a group: six sections.
+fn write_mls(
+    out: &mut Vec<u8>,
+    mls: &PublicGroup,
+    queued: &[(&ProposalRef, &QueuedProposal)],
+) -> Result<(), SnapshotError> {
+    let context = mls.group_context();
+    write_section(out, context.group_id().as_slice())?;
+    write_section(out, &postcard::to_allocvec(mls.treesync())?)?;
+    write_section(out, &postcard::to_allocvec(context)?)?;
+    write_section(out, &postcard::to_allocvec(&interim_transcript_hash(mls)?)?)?;
+    write_section(out, &postcard::to_allocvec(mls.confirmation_tag())?)?;
+    write_section(out, &postcard::to_allocvec(queued)?)
+}
+
+/// Reads what [`write_mls`] wrote.
+fn read_mls(r: &mut Reader<'_>) -> Result<(PublicGroup, Vec<QueuedProposal>), SnapshotError> {
+    let group_id = GroupId::from_slice(read_section(r)?);
+    let parts = Parts {
+        tree: read_section(r)?,
+        context: read_section(r)?,
+        interim_transcript_hash: read_section(r)?,
+        confirmation_tag: read_section(r)?,
+        proposals: read_section(r)?,
+    };
+    let mls = PublicGroup::load(&parts, &group_id)?.ok_or(SnapshotError::Invalid("group"))?;
+    let queued: Vec<(ProposalRef, QueuedProposal)> = postcard::from_bytes(parts.proposals)?;
+    Ok((mls, queued.into_iter().map(|(_, queued)| queued).collect()))
+}
+
+/// openmls doesn't give it out, but it follows from what it does (RFC 9420 section 8.2).
+fn interim_transcript_hash(mls: &PublicGroup) -> Result<InterimTranscriptHash, SnapshotError> {
+    let context = mls.group_context();
+    let mut input = context.confirmed_transcript_hash().to_vec();
+    mls.confirmation_tag()
+        .tls_serialize(&mut input)
+        .map_err(|_| SnapshotError::Invalid("confirmation tag"))?;
+    crypto::provider()
+        .hash(context.ciphersuite().hash_algorithm(), &input)
+        .map(InterimTranscriptHash)
+        .map_err(|_| SnapshotError::Invalid("transcript hash"))
+}
+
 impl Group {
     /// The whole group as octets, for [`Group::restore`]. Equal groups give equal octets.
     pub fn snapshot(&self) -> Result<Vec<u8>, SnapshotError> {
-        let context = self.mls.group_context();
         let queued: Vec<(&ProposalRef, &QueuedProposal)> = self
             .pending
             .iter()
@@ -87,21 +129,11 @@ impl Group {
             .iter()
             .map(|pending| (pending.message.as_bytes(), pending.accepted_ms))
             .collect();
-        let tree = postcard::to_allocvec(self.mls.treesync())?;
-
-        let mut out = Vec::with_capacity(tree.len() + self.served_group_info.len() + 4096);
+        let mut out = Vec::new();
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_be_bytes());
         write_section(&mut out, self.room.as_bytes())?;
-        write_section(&mut out, context.group_id().as_slice())?;
-        write_section(&mut out, &tree)?;
-        write_section(&mut out, &postcard::to_allocvec(context)?)?;
-        write_section(
-            &mut out,
-            &postcard::to_allocvec(&self.interim_transcript_hash()?)?,
-        )?;
-        write_section(&mut out, &postcard::to_allocvec(self.mls.confirmation_tag())?)?;
-        write_section(&mut out, &postcard::to_allocvec(&queued)?)?;
+        write_mls(&mut out, &self.mls, &queued)?;
         write_section(&mut out, &postcard::to_allocvec(&messages)?)?;
         write_section(&mut out, &postcard::to_allocvec(&self.departing)?)?;
         write_section(&mut out, &self.served_group_info)?;
@@ -120,28 +152,19 @@ impl Group {
             return Err(SnapshotError::Version { found });
         }
         let room = MimiUri::try_from(read_section(&mut r)?).map_err(|_| SnapshotError::Invalid("room"))?;
-        let group_id = GroupId::from_slice(read_section(&mut r)?);
-        let parts = Parts {
-            tree: read_section(&mut r)?,
-            context: read_section(&mut r)?,
-            interim_transcript_hash: read_section(&mut r)?,
-            confirmation_tag: read_section(&mut r)?,
-            proposals: read_section(&mut r)?,
-        };
+        let (mls, queued) = read_mls(&mut r)?;
         let messages: Vec<(Vec<u8>, u64)> = postcard::from_bytes(read_section(&mut r)?)?;
         let departing: BTreeSet<MimiUri> = postcard::from_bytes(read_section(&mut r)?)?;
         let group_info = read_section(&mut r)?.to_vec();
         r.finish().map_err(|_| SnapshotError::Format)?;
 
-        let mls = PublicGroup::load(&parts, &group_id)?.ok_or(SnapshotError::Invalid("group"))?;
-        let queued: Vec<(ProposalRef, QueuedProposal)> = postcard::from_bytes(parts.proposals)?;
         if queued.len() != messages.len() {
             return Err(SnapshotError::Invalid("pending proposals"));
         }
         let pending = queued
             .into_iter()
             .zip(messages)
-            .map(|((_, queued), (message, accepted_ms))| {
+            .map(|(queued, (message, accepted_ms))| {
                 PendingProposal::from_parts(&message, accepted_ms, queued)
             })
             .collect::<Option<Vec<_>>>()
@@ -167,18 +190,7 @@ impl Group {
             .map_err(|_| SnapshotError::Invalid("components"))?;
         Ok(group)
     }
-
-    /// openmls doesn't give it out, but it follows from what it does (RFC 9420 section 8.2).
-    fn interim_transcript_hash(&self) -> Result<InterimTranscriptHash, SnapshotError> {
-        let context = self.mls.group_context();
-        let mut input = context.confirmed_transcript_hash().to_vec();
-        self.mls
-            .confirmation_tag()
-            .tls_serialize(&mut input)
-            .map_err(|_| SnapshotError::Invalid("confirmation tag"))?;
-        crypto::provider()
-            .hash(context.ciphersuite().hash_algorithm(), &input)
-            .map(InterimTranscriptHash)
-            .map_err(|_| SnapshotError::Invalid("transcript hash"))
-    }
 }
+
+#[cfg(test)]
+mod passive_clients;
