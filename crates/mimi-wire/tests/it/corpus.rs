@@ -3,6 +3,7 @@
 #[path = "../../fuzz/checks.rs"]
 mod checks;
 
+use crate::replay::replay;
 use crate::{bodies, strategies};
 use mimi_wire::Encode;
 use mimi_wire::content::{Disposition, ExternalPart, MimiContent, NestedPart, PartSemantics};
@@ -11,45 +12,23 @@ use mimi_wire::view::KINDS;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use std::path::PathBuf;
+use std::path::Path;
 
-fn folder(target: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus")).join(target)
-}
-
-fn replay(target: &str, check: fn(&[u8])) {
-    let mut inputs: Vec<_> = std::fs::read_dir(folder(target))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    inputs.sort();
-    assert!(!inputs.is_empty());
-    for input in inputs {
-        let bytes = std::fs::read(&input).unwrap();
-        check(&bytes);
-        // And what lies near it.
-        for cut in 0..bytes.len().min(512) {
-            check(&bytes[..cut]);
-            let mut changed = bytes.clone();
-            changed[cut] = changed[cut].wrapping_add(1);
-            check(&changed);
-        }
-    }
-}
+const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
 #[test]
 fn wire() {
-    replay("wire", checks::wire);
+    replay(FUZZ, "wire", checks::wire);
 }
 
 #[test]
 fn content() {
-    replay("content", checks::content);
+    replay(FUZZ, "content", checks::content);
 }
 
 #[test]
 fn text() {
-    replay("text", checks::text);
+    replay(FUZZ, "text", checks::text);
 }
 
 /// Writes the corpus anew when asked to.
@@ -59,8 +38,9 @@ fn update() {
         return;
     }
     let write = |target: &str, name: &str, bytes: &[u8]| {
-        std::fs::create_dir_all(folder(target)).unwrap();
-        std::fs::write(folder(target).join(name), bytes).unwrap();
+        let folder = Path::new(FUZZ).join("corpus").join(target);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name), bytes).unwrap();
     };
     let mut runner = TestRunner::deterministic();
     macro_rules! sample {

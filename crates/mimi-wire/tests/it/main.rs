@@ -13,6 +13,7 @@ mod corpus;
 mod data;
 mod differential;
 mod mls_vectors;
+mod replay;
 mod round_trips;
 mod strategies;
 mod wire_kats;
