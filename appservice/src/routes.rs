@@ -9,6 +9,7 @@ use crate::tokens::KeyRing;
 use crate::transaction::Incoming;
 use async_trait::async_trait;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -137,6 +138,16 @@ impl MatrixError {
     }
 }
 
+impl From<BytesRejection> for MatrixError {
+    fn from(rejection: BytesRejection) -> Self {
+        let errcode = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => "M_TOO_LARGE",
+            _ => "M_UNKNOWN",
+        };
+        Self::new(rejection.status(), errcode, rejection.body_text())
+    }
+}
+
 impl From<IntakeError> for MatrixError {
     fn from(error: IntakeError) -> Self {
         let text = error.to_string();
@@ -205,8 +216,9 @@ async fn transaction(
     State(state): State<AppserviceState>,
     Path(txn_id): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, MatrixError> {
+    let body = body?;
     if txn_id.len() > MAX_TXN_ID {
         return Err(MatrixError::new(
             StatusCode::BAD_REQUEST,
