@@ -98,6 +98,19 @@ pub struct SetAside {
     pub event: String,
 }
 
+impl SetAside {
+    fn too_large(event: &InboundEvent, octets: usize) -> Self {
+        Self {
+            at: 0,
+            event_id: Some(event.event_id.clone()),
+            room_id: Some(event.room_id.clone()),
+            code: "too_large".to_owned(),
+            reason: format!("{octets} octets are more than a record may have"),
+            event: format!("a {} of {}", event.event_type, event.sender),
+        }
+    }
+}
+
 /// What became of a transaction or of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
@@ -252,6 +265,7 @@ impl HomeserverState {
         repeated: &'static str,
     ) -> Result<usize, Refusal> {
         let first = self.next;
+        let mut too_large = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
         let mut taken = 0;
         let ours: Vec<_> = events
@@ -266,13 +280,19 @@ impl HomeserverState {
                 metrics::counter!("causeway_homeserver_repeated_total", "what" => repeated).increment(1);
                 continue;
             }
-            decision.put_bytes(Space::PortalEvent, event_key, Vec::new());
             let record = InboxRecord {
                 request_id: ctx.request_id.clone(),
                 at: env.clock.now_ms(),
                 event: event.clone(),
             };
-            decision.put(Space::HsInbox, self.next.to_be_bytes().to_vec(), &record)?;
+            let octets = serde_json::to_vec(&record).map_err(Refusal::internal)?;
+            decision.put_bytes(Space::PortalEvent, event_key, Vec::new());
+            if octets.len() > store::MAX_VALUE {
+                // No event that Matrix servers agree on is as large. It must not hold up the others.
+                too_large.push(SetAside::too_large(event, octets.len()));
+                continue;
+            }
+            decision.put_bytes(Space::HsInbox, self.next.to_be_bytes().to_vec(), octets);
             self.next = self.next.saturating_add(1);
             taken += 1;
         }
@@ -280,6 +300,7 @@ impl HomeserverState {
             decision.put(Space::Cursor, INBOX_NEXT.to_vec(), &self.next)?;
             decision.inbox = true;
         }
+        self.set_aside(env, decision, &too_large)?;
         Ok(taken)
     }
 
