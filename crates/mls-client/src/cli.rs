@@ -89,6 +89,8 @@ enum Command {
     Rename(rooms::TextArgs),
     /// Change a room's subject.
     Topic(rooms::TextArgs),
+    /// Replace this device's keys in a room's group: whoever has got hold of the old ones reads no further.
+    RenewKeys(rooms::RoomArg),
     Chat(chat::ChatArgs),
     Consent(people::ConsentArgs),
     Profile(people::ProfileArgs),
@@ -136,6 +138,7 @@ pub async fn run(args: ClientArgs) -> Result<(), CliError> {
         Command::Ban(args) => rooms::ban(&mut place.client()?, &args, out).await,
         Command::Rename(args) => rooms::rename(&mut place.client()?, &args, out).await,
         Command::Topic(args) => rooms::topic(&mut place.client()?, &args, out).await,
+        Command::RenewKeys(args) => rooms::renew_keys(&mut place.client()?, &args, out).await,
         Command::Chat(args) => chat::chat(&mut place.client()?, &args, out).await,
         Command::Consent(args) => people::consent(&place.client()?, args, out).await,
         Command::Profile(args) => people::profile(&place.client()?, args, out).await,

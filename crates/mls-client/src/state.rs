@@ -168,6 +168,8 @@ pub enum Intent {
         /// The new subject.
         topic: Option<String>,
     },
+    /// This device's keys in the group to be replaced.
+    RenewKeys,
     /// Proposals of others to be committed.
     Commit,
     /// This device to be taken in by external commit.

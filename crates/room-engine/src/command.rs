@@ -2,7 +2,8 @@
 
 use mimi_wire::mls::KeyPackageRef;
 use mimi_wire::protocol::{
-    ConsentEntry, GroupInfoResponse, KeyMaterialResponse, SubmitMessageResponse, UpdateRoomResponse,
+    ConsentEntry, GroupInfoResponse, KeyMaterialRequest, KeyMaterialResponse, SubmitMessageResponse,
+    UpdateRoomResponse,
 };
 use mimi_wire::uri::{Domain, MimiUri};
 use zeroize::Zeroizing;
@@ -213,6 +214,8 @@ pub(crate) enum UserCommand {
         peer: Domain,
         request: Vec<u8>,
     },
+    /// KeyPackages that came with a grant, for a request of this user.
+    TakeGranted(Box<KeyMaterialRequest>),
     ConsentEntry(Box<ConsentEntry>),
     AskConsent {
         target: MimiUri,
@@ -380,4 +383,6 @@ pub enum ClaimRoute {
     Local,
     /// Ask this provider.
     Provider(Domain),
+    /// They are here already: they came with a grant of consent.
+    Granted(Box<KeyMaterialResponse>),
 }

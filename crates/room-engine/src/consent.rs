@@ -10,6 +10,8 @@ use mimi_wire::protocol::ConsentOperation;
 use mimi_wire::uri::MimiUri;
 use serde::{Deserialize, Serialize};
 
+use crate::carrier::Octets;
+
 /// Whose requests for KeyPackages need a user's explicit consent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -83,7 +85,22 @@ pub(crate) struct ConsentRecord {
     /// Of others: how far the request has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sent: Option<Sent>,
+    /// Of others: KeyPackages that came with the grant and were not used yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_packages: Option<Granted>,
 }
+
+/// KeyPackages that came with a grant, one of each client of the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Granted {
+    /// When they came, Unix ms.
+    pub(crate) at: u64,
+    pub(crate) octets: Vec<Octets>,
+}
+
+/// How long KeyPackages of a grant are used, ms: they are meant for adding the target at once, and it may have other
+/// clients later.
+const GRANTED_FOR: u64 = 24 * 60 * 60 * 1000;
 
 impl ConsentRecord {
     /// Whether it says nothing more.
@@ -164,6 +181,7 @@ impl Pair {
                 asked_at: None,
                 answer: None,
                 sent: None,
+                key_packages: None,
             });
             self.records.len().saturating_sub(1)
         });
@@ -205,6 +223,7 @@ impl Pair {
                     record.asked_at = None;
                     if !granted && !record.refused() {
                         record.answer = None;
+                        record.key_packages = None;
                     }
                 }
             }
@@ -213,6 +232,7 @@ impl Pair {
             record.asked_at = None;
             if record.answer.is_none_or(|answer| answer.granted != granted) {
                 record.answer = Some(Answer { granted, at: now });
+                record.key_packages = None;
             }
         }
         if self.records == before {
@@ -231,8 +251,35 @@ impl Pair {
             record.asked_at = None;
             record.answer = None;
             record.sent = None;
+            record.key_packages = None;
         }
         true
+    }
+
+    /// As requester: keeps the KeyPackages of a grant. Those of one before it are forgotten.
+    pub(crate) fn keep_key_packages(&mut self, room: Option<&MimiUri>, octets: Vec<Octets>, now: u64) {
+        if let Some(record) = self.change(room) {
+            record.key_packages = Some(Granted { at: now, octets });
+        }
+    }
+
+    /// As requester: KeyPackages that may be used for a room, and the scope they were given in.
+    pub(crate) fn key_packages(&self, room: &MimiUri, now: u64) -> Option<(Option<MimiUri>, &[Octets])> {
+        if !self.answer(Some(room))?.granted {
+            return None;
+        }
+        [Some(room), None].into_iter().find_map(|scope| {
+            let granted = self.find(scope)?.key_packages.as_ref()?;
+            (now < granted.at.saturating_add(GRANTED_FOR))
+                .then(|| (scope.cloned(), granted.octets.as_slice()))
+        })
+    }
+
+    /// As requester: the KeyPackages of a scope are used.
+    pub(crate) fn key_packages_used(&mut self, scope: Option<&MimiUri>) {
+        if let Some(record) = self.change(scope) {
+            record.key_packages = None;
+        }
     }
 
     /// As requester: how far the request has come. Says whether anything changed.

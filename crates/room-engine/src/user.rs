@@ -17,11 +17,13 @@ use crate::views::{Device, Session};
 
 mod consent;
 mod directory;
+mod granted;
 mod settings;
 mod stock;
 mod wishes;
 
 pub use consent::ConsentAnswer;
+use settings::Deleted;
 pub(crate) use settings::SettingsRecord;
 use stock::Stocked;
 pub(crate) use stock::{KeyPackageRecord, LOW_STOCK};
@@ -103,7 +105,7 @@ impl UserState {
         let now = env.clock.now_ms();
         match command {
             UserCommand::AddAccount { token_hash } => self.add_account(now, *token_hash),
-            UserCommand::RemoveAccount => self.remove_account(env).await,
+            UserCommand::RemoveAccount => self.remove_account(env, now).await,
             UserCommand::SignInLocal { device, secret } => {
                 let known = self.account.as_ref().and_then(|a| a.secret.as_deref());
                 let given = hex::encode(Sha256::digest(secret.as_bytes()));
@@ -142,6 +144,7 @@ impl UserState {
                 Ok(decision)
             }
             UserCommand::ServeKeyMaterial { peer, request } => self.serve(env, peer, request).await,
+            UserCommand::TakeGranted(request) => self.take_granted(env, request).await,
             UserCommand::ConsentEntry(entry) => self.consent_entry(env, ctx, entry).await,
             UserCommand::AskConsent { target, room } => {
                 self.ask_consent(env, ctx, target, room.as_ref()).await
@@ -227,12 +230,21 @@ impl UserState {
             created_at: now,
         };
         let mut decision = Decision::reply(Reply::Done);
-        decision.put(Space::Account, self.id().0.to_vec(), &account)?;
-        self.account = Some(account);
+        self.enter(account, &mut decision)?;
         Ok(decision)
     }
 
-    async fn remove_account(&mut self, env: &Env) -> Result<Decision, Refusal> {
+    /// The account is there (again).
+    fn enter(&mut self, account: AccountRecord, decision: &mut Decision) -> Result<(), Refusal> {
+        decision.put(Space::Account, self.id().0.to_vec(), &account)?;
+        self.account = Some(account);
+        if self.settings.deleted.take().is_some() {
+            self.write_settings(decision)?;
+        }
+        Ok(())
+    }
+
+    async fn remove_account(&mut self, env: &Env, now: u64) -> Result<Decision, Refusal> {
         if self.account.take().is_none() {
             return Err(Refusal::Unknown { what: "account" });
         }
@@ -241,7 +253,11 @@ impl UserState {
         for client in self.devices.keys().cloned().collect::<Vec<_>>() {
             self.forget_device(env, &client, &mut decision).await?;
         }
-        self.forget_settings(&mut decision)?;
+        let deleted = Deleted {
+            at: now,
+            known_to: self.granted_to(env).await?,
+        };
+        self.forget_settings(&mut decision, deleted)?;
         self.forget_consents(env, &mut decision).await?;
         Ok(decision)
     }
@@ -285,8 +301,7 @@ impl UserState {
                 secret: None,
                 created_at: now,
             };
-            decision.put(Space::Account, self.id().0.to_vec(), &account)?;
-            self.account = Some(account);
+            self.enter(account, &mut decision)?;
         }
         Ok(decision)
     }

@@ -79,6 +79,9 @@ pub(super) struct InitArgs {
     /// Don't ask.
     #[arg(long, short)]
     yes: bool,
+    /// Don't tell what was made and what is left to do.
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 /// `DOMAIN[=ADDRESS]`
@@ -139,7 +142,9 @@ pub(super) fn run(mut args: InitArgs, path: &Path) -> Result<(), Failure> {
         example::plain(&config)?
     );
     files::write(path, &text)?;
-    snippets::print(&config, path, args.dev_ca.is_some());
+    if !args.quiet {
+        snippets::print(&config, path, args.dev_ca.is_some());
+    }
     Ok(())
 }
 

@@ -78,6 +78,7 @@ pub async fn as_hub(
             }
             response
         }
+        ClaimRoute::Granted(response) => *response,
     };
     engine.record_claim(ctx, room, &response).await?;
     Ok(response)

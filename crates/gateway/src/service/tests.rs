@@ -22,14 +22,19 @@ use std::sync::OnceLock;
 use store::MemoryStore;
 
 mod abuse;
+
 mod assets;
 mod bad_input;
 mod cli;
+mod codes;
 mod conversation;
+mod endpoints;
 mod follower;
 mod hostile;
-mod hub;
 mod people;
+mod scene;
+mod three;
+mod transactions;
 mod transport;
 
 /// One recorder for all tests of the process.
@@ -57,25 +62,30 @@ struct Provider {
     http: reqwest::Client,
 }
 
-/// Configurations of a.example and b.example, made by `causeway init` as a user would.
+/// Configurations of a.example and b.example.
 fn configurations(folder: &Path) -> [Config; 2] {
+    configured(folder, ["a.example", "b.example"])
+}
+
+/// Configurations of providers that are each other's peers, made by `causeway init` as a user would.
+fn configured<const N: usize>(folder: &Path, names: [&str; N]) -> [Config; N] {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let hosts = [loopback(), loopback()];
-    let names = ["a.example", "b.example"];
+    let hosts: [_; N] = std::array::from_fn(|_| loopback());
     std::array::from_fn(|at| {
         let file = folder.join(names[at]).join("causeway.toml");
         let address = |n: usize| format!("{}:{}", hosts[at], 8443 + n);
-        let peer = format!("{}={}:8443", names[1 - at], hosts[1 - at]);
-        crate::cli::run_from([
+        let host = format!("mimi.{}", names[at]);
+        let mut arguments = [
             "causeway",
             "init",
             "--yes",
+            "--quiet",
             "--config",
             file.to_str().unwrap(),
             "--domain",
             names[at],
             "--mimi-host",
-            &format!("mimi.{}", names[at]),
+            &host,
             "--mimi-listen",
             &address(0),
             "--client-listen",
@@ -84,10 +94,14 @@ fn configurations(folder: &Path) -> [Config; 2] {
             &address(2),
             "--dev-ca",
             folder.join("ca").to_str().unwrap(),
-            "--peer",
-            &peer,
-        ])
-        .unwrap();
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        for other in (0..N).filter(|other| *other != at) {
+            let peer = format!("{}={}:8443", names[other], hosts[other]);
+            arguments.extend(["--peer".to_owned(), peer]);
+        }
+        crate::cli::run_from(arguments).unwrap();
         load(&file, &Environment::default()).unwrap()
     })
 }

@@ -257,6 +257,12 @@ pub(super) async fn topic(client: &mut HttpClient, args: &TextArgs, out: Output)
     changed(client, &uri, &news, out)
 }
 
+pub(super) async fn renew_keys(client: &mut HttpClient, args: &RoomArg, out: Output) -> Result<(), CliError> {
+    let uri = find(client, &args.room).await?;
+    let news = client.renew_keys(&uri).await?;
+    changed(client, &uri, &news, out)
+}
+
 pub(super) async fn join(client: &mut HttpClient, args: &RoomArg, out: Output) -> Result<(), CliError> {
     let uri = find(client, &args.room).await?;
     let news = client.join(&uri).await?;

@@ -66,6 +66,15 @@ impl<T: Transport> Client<T> {
         Ok(news)
     }
 
+    /// Replaces this device's keys in a room's group.
+    pub async fn renew_keys(&mut self, uri: &str) -> Result<Vec<Entry>, ClientError> {
+        let mut news = Vec::new();
+        self.finish_first(uri, &mut news).await?;
+        self.engine.renew_keys(uri)?;
+        self.settle(uri, &mut news).await?;
+        Ok(news)
+    }
+
     /// Brings this device into a room of its user by external commit.
     pub async fn join(&mut self, uri: &str) -> Result<Vec<Entry>, ClientError> {
         let mut news = self.catch_up(uri).await?;

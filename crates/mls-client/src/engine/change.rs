@@ -97,6 +97,12 @@ impl Engine {
         self.intend(uri, Intent::Describe { name, topic })
     }
 
+    /// Wants this device's keys in the group replaced: whoever has got hold of the old ones reads no further.
+    pub fn renew_keys(&mut self, uri: &str) -> Result<(), ClientError> {
+        self.member_group(uri)?;
+        self.intend(uri, Intent::RenewKeys)
+    }
+
     /// Wants this user with all clients taken out; another member has to commit that.
     pub fn leave(&mut self, uri: &str) -> Result<(), ClientError> {
         self.member_group(uri)?;
@@ -207,7 +213,8 @@ impl Engine {
             _ => Plan::default(),
         };
         plan.tidy(group, &self.room(uri)?.departing)?;
-        if plan.is_empty() && !group.has_pending_proposals() {
+        let renew = *intent == Intent::RenewKeys;
+        if plan.is_empty() && !renew && !group.has_pending_proposals() {
             return Ok(None);
         }
         let components = plan.component_proposals();
@@ -221,6 +228,7 @@ impl Engine {
             .propose_adds(plan.adds)
             .propose_removals(plan.removals)
             .add_proposals(components)
+            .force_self_update(renew)
             .load_psks(self.mls.storage())
             .map_err(ClientError::mls("build commit"))?
             .create_group_info(true)

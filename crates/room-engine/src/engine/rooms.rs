@@ -227,10 +227,17 @@ impl Engine {
             requesting_user: request.requesting_user.clone(),
             target: request.target_user.clone(),
         };
-        match self.room_command(ctx, room, command).await? {
-            Reply::Route(route) => Ok(route),
-            other => Err(unexpected(&other)),
+        let route = match self.room_command(ctx.clone(), room, command).await? {
+            Reply::Route(route) => route,
+            other => return Err(unexpected(&other)),
+        };
+        if let (ClaimRoute::Provider(_), Actor::Client(client)) = (&route, actor) {
+            let granted = UserCommand::TakeGranted(Box::new(request.clone()));
+            if let Reply::KeyMaterial(response) = self.user_command(ctx, &client.user, granted).await? {
+                return Ok(ClaimRoute::Granted(response));
+            }
         }
+        Ok(route)
     }
 
     /// As hub: remembers which provider each KeyPackage came from. To be called before the claim is answered.

@@ -2,6 +2,7 @@
 
 use mimi_wire::codec::Encode as _;
 use mimi_wire::components::AppDataDictionary;
+use mimi_wire::mls::KeyPackage;
 use mimi_wire::protocol::{ConsentEntry, ConsentOperation};
 use mimi_wire::uri::{Domain, MimiUri, UriKind};
 use store::{Scan, Space};
@@ -63,6 +64,17 @@ impl UserState {
         Ok(Pair::new(self.user.clone(), other.clone(), records))
     }
 
+    /// Users who hold a grant of this user's consent, for one room or for any.
+    pub(super) async fn granted_to(&self, env: &Env) -> Result<Vec<MimiUri>, Refusal> {
+        let scopes = self.scopes(env, Direction::OfMe).await?;
+        let granted = scopes
+            .into_iter()
+            .filter(|scope| scope.answer.is_some_and(|answer| answer.granted));
+        let mut users: Vec<MimiUri> = granted.map(|scope| scope.other).collect();
+        users.dedup();
+        Ok(users)
+    }
+
     /// With the account goes what was said to it and by it.
     pub(super) async fn forget_consents(&self, env: &Env, decision: &mut Decision) -> Result<(), Refusal> {
         for (key, _) in env.store.scan(Scan::prefix(Space::Consent, self.id().0)).await? {
@@ -71,7 +83,12 @@ impl UserState {
         Ok(())
     }
 
-    fn write(&self, decision: &mut Decision, direction: Direction, pair: &Pair) -> Result<(), Refusal> {
+    pub(super) fn write(
+        &self,
+        decision: &mut Decision,
+        direction: Direction,
+        pair: &Pair,
+    ) -> Result<(), Refusal> {
         for (record, void) in pair.changes() {
             let room = record.room.as_ref().map_or([0; 16], |room| UriKey::of(room).0);
             let place = key(&[&self.scopes_key(direction), &UriKey::of(&record.other).0, &room]);
@@ -124,7 +141,7 @@ impl UserState {
             ConsentOperation::Request => {
                 if pair.answer(room).is_some_and(|answer| answer.granted) {
                     // It doesn't know, or not any more.
-                    self.tell(env, ctx, &mut decision, ConsentOperation::Grant, other, room, now)?;
+                    self.tell(env, ctx, &mut decision, Said::grant(), other, room, now)?;
                     None
                 } else if pair.ask(room, now) {
                     if !self.has_place(env, direction, &other.domain()).await? {
@@ -150,7 +167,17 @@ impl UserState {
                     dropped("too_many");
                     return Ok(decision);
                 }
-                pair.settle(room, granted, now).then(|| Notice::ConsentAnswered {
+                let news = pair.settle(room, granted, now);
+                // Nothing but a grant has any.
+                self.keep_granted(
+                    env,
+                    &mut pair,
+                    (other, room),
+                    &entry.client_key_packages,
+                    &mut decision,
+                )
+                .await?;
+                news.then(|| Notice::ConsentAnswered {
                     target: other.clone(),
                     room: room.cloned(),
                     granted,
@@ -229,15 +256,7 @@ impl UserState {
         pair.sent(room, sent);
         self.write(&mut decision, Direction::OfOthers, &pair)?;
         if !local {
-            self.tell(
-                env,
-                ctx,
-                &mut decision,
-                ConsentOperation::Request,
-                target,
-                room,
-                now,
-            )?;
+            self.tell(env, ctx, &mut decision, Said::Request, target, room, now)?;
         }
         own_metric("request");
         Ok(decision)
@@ -260,15 +279,7 @@ impl UserState {
         }
         self.write(&mut decision, Direction::OfOthers, &pair)?;
         if !local {
-            self.tell(
-                env,
-                ctx,
-                &mut decision,
-                ConsentOperation::Cancel,
-                target,
-                room,
-                now,
-            )?;
+            self.tell(env, ctx, &mut decision, Said::Cancel, target, room, now)?;
         }
         own_metric("cancel");
         Ok(decision)
@@ -286,7 +297,8 @@ impl UserState {
         let now = env.clock.now_ms();
         let local = self.check_other(env, requester)?;
         let mut pair = self.pair(env, Direction::OfMe, requester).await?;
-        let known = pair.is_asked(room) || pair.answer(room).is_some();
+        let asked = pair.is_asked(room);
+        let known = asked || pair.answer(room).is_some();
         let changed = match answer {
             ConsentAnswer::Grant => pair.settle(room, true, now),
             ConsentAnswer::Refuse { .. } => pair.settle(room, false, now),
@@ -302,13 +314,16 @@ impl UserState {
             )));
         }
         self.write(&mut decision, Direction::OfMe, &pair)?;
-        let operation = match answer {
-            ConsentAnswer::Grant => Some(ConsentOperation::Grant),
-            ConsentAnswer::Refuse { tell: true } => Some(ConsentOperation::Revoke),
+        let said = match answer {
+            _ if local => None,
+            // Who has asked will add the user at once; with KeyPackages at hand it need not ask for them.
+            ConsentAnswer::Grant if asked => Some(Said::Grant(self.take_for_grant(now, &mut decision))),
+            ConsentAnswer::Grant => Some(Said::grant()),
+            ConsentAnswer::Refuse { tell: true } => Some(Said::Revoke),
             ConsentAnswer::Refuse { tell: false } | ConsentAnswer::Forget => None,
         };
-        if let Some(operation) = operation.filter(|_| !local) {
-            self.tell(env, ctx, &mut decision, operation, requester, room, now)?;
+        if let Some(said) = said {
+            self.tell(env, ctx, &mut decision, said, requester, room, now)?;
         }
         own_metric(match answer {
             ConsentAnswer::Grant => "grant",
@@ -379,7 +394,7 @@ impl UserState {
         env: &Env,
         ctx: &RequestContext,
         decision: &mut Decision,
-        operation: ConsentOperation,
+        said: Said,
         other: &MimiUri,
         room: Option<&MimiUri>,
         now: u64,
@@ -387,6 +402,7 @@ impl UserState {
         if other.domain() == env.config.provider {
             return Ok(());
         }
+        let (operation, client_key_packages) = said.on_the_wire();
         let request = crate::consent::is_request(operation);
         let (requester, target) = if request {
             (&self.user, other)
@@ -398,7 +414,7 @@ impl UserState {
             requester_uri: requester.clone(),
             target_uri: target.clone(),
             room_id: room.cloned(),
-            client_key_packages: Vec::new(),
+            client_key_packages,
             consent_extensions: AppDataDictionary::default(),
         };
         let seq = self.settings.outbox_next.saturating_add(1);
@@ -420,6 +436,30 @@ impl UserState {
                 ask: operation == ConsentOperation::Request,
             },
         })
+    }
+}
+
+/// What is told to another provider.
+enum Said {
+    Request,
+    Cancel,
+    Grant(Vec<KeyPackage>),
+    Revoke,
+}
+
+impl Said {
+    /// A grant alone.
+    const fn grant() -> Self {
+        Self::Grant(Vec::new())
+    }
+
+    fn on_the_wire(self) -> (ConsentOperation, Vec<KeyPackage>) {
+        match self {
+            Self::Request => (ConsentOperation::Request, Vec::new()),
+            Self::Cancel => (ConsentOperation::Cancel, Vec::new()),
+            Self::Grant(packages) => (ConsentOperation::Grant, packages),
+            Self::Revoke => (ConsentOperation::Revoke, Vec::new()),
+        }
     }
 }
 

@@ -25,6 +25,18 @@ pub(crate) struct SettingsRecord {
     pub(crate) profile: Vec<ProfileField>,
     /// The newest position of the user's own queues.
     pub(crate) outbox_next: u64,
+    /// The account was deleted: who may know that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deleted: Option<Deleted>,
+}
+
+/// An account that is no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deleted {
+    /// When it was deleted, Unix ms.
+    pub(crate) at: u64,
+    /// Users of other providers who held a grant of its consent.
+    pub(crate) known_to: Vec<MimiUri>,
 }
 
 impl UserState {
@@ -78,8 +90,12 @@ impl UserState {
         Ok(decision)
     }
 
-    /// With the account goes what it decided.
-    pub(super) fn forget_settings(&mut self, decision: &mut Decision) -> Result<(), Refusal> {
+    /// With the account goes what it decided; that it was there is told to those whom it had let know.
+    pub(super) fn forget_settings(
+        &mut self,
+        decision: &mut Decision,
+        deleted: Deleted,
+    ) -> Result<(), Refusal> {
         for term in search::terms(&self.settings.profile) {
             decision.delete(Space::SearchIndex, self.index_key(&term));
         }
@@ -87,6 +103,7 @@ impl UserState {
             v: 1,
             // What is still queued keeps its places, should the name be given away again.
             outbox_next: self.settings.outbox_next,
+            deleted: Some(deleted),
             ..SettingsRecord::default()
         };
         decision.put(Space::UserSettings, self.id().0.to_vec(), &self.settings)

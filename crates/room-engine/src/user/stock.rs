@@ -213,8 +213,7 @@ impl UserState {
         // To others a user who doesn't exist is one who has not consented: no answer tells them apart.
         let own = *peer == env.config.provider && request.requesting_user.domain() == *peer;
         let (status, clients) = match verdict {
-            _ if self.account.is_none() && own => (KeyMaterialUserCode::UserUnknown, Vec::new()),
-            _ if self.account.is_none() => (KeyMaterialUserCode::NoConsent, Vec::new()),
+            _ if self.account.is_none() => (self.absent(&request.requesting_user, own), Vec::new()),
             Verdict::NoConsent => (KeyMaterialUserCode::NoConsent, Vec::new()),
             Verdict::NotForThisRoom => (KeyMaterialUserCode::NoConsentForThisRoom, Vec::new()),
             Verdict::Granted => self.choose(&request, now, &mut decision)?,
@@ -234,6 +233,15 @@ impl UserState {
         }
         decision.reply = Reply::KeyMaterial(Box::new(response));
         Ok(decision)
+    }
+
+    /// What a requester may know of a user who isn't there (any more).
+    fn absent(&self, requester: &MimiUri, own: bool) -> KeyMaterialUserCode {
+        match &self.settings.deleted {
+            Some(deleted) if own || deleted.known_to.contains(requester) => KeyMaterialUserCode::UserDeleted,
+            _ if own => KeyMaterialUserCode::UserUnknown,
+            _ => KeyMaterialUserCode::NoConsent,
+        }
     }
 
     /// The answer that the same octets got a moment ago, unless somebody was added with it meanwhile: who asks then
@@ -298,6 +306,40 @@ impl UserState {
             _ => KeyMaterialUserCode::PartialSuccess,
         };
         Ok((status, answers))
+    }
+
+    /// One KeyPackage for a single use of each client, to go with a grant of consent. None at all if a client has few:
+    /// whoever asks for consent must not use them up.
+    pub(super) fn take_for_grant(&mut self, now: u64, decision: &mut Decision) -> Vec<KeyPackage> {
+        let clients: Vec<MimiUri> = self
+            .devices
+            .keys()
+            .filter(|client| self.signed_in_once(client))
+            .cloned()
+            .collect();
+        let plenty = |client| self.stock_of(client, now).available > LOW_STOCK;
+        if clients.len() > super::granted::PER_GRANT || !clients.iter().all(plenty) {
+            return Vec::new();
+        }
+        let mut taken = Vec::with_capacity(clients.len());
+        for client in clients {
+            let of_client = self.stock.iter().enumerate().filter(|(_, stocked)| {
+                stocked.record.client == client
+                    && !stocked.package.is_last_resort()
+                    && !directory::expired(&stocked.package, now)
+            });
+            // Nobody has said what it needs: the suite that everybody knows, then the one that expires first.
+            let best = of_client.min_by_key(|(_, stocked)| {
+                let package = &stocked.package;
+                (package.cipher_suite().0, package.lifetime().not_after)
+            });
+            let Some((at, _)) = best else { continue };
+            let stocked = self.stock.swap_remove(at);
+            decision.delete(Space::KeyPackage, stocked.key);
+            metrics::counter!("causeway_key_packages_handed_out_total", "kind" => "one_time").increment(1);
+            taken.push(stocked.package);
+        }
+        taken
     }
 
     /// One client's KeyPackage for a request.

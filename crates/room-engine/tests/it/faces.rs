@@ -518,21 +518,24 @@ impl<H: Home> Transport for Face<H> {
             .claim_route(ctx(), &room, &actor, &parsed)
             .await
             .map_err(refused)?;
-        let target = match route {
-            ClaimRoute::Local => hub.clone(),
+        let serve = async |target: Engine| {
+            let peer = room.domain();
+            target
+                .serve_key_material(ctx(), &peer, request.request.0.clone())
+                .await
+                .map_err(refused)
+        };
+        let response = match route {
+            ClaimRoute::Local => serve(hub.clone()).await?,
             ClaimRoute::Provider(provider) => {
                 let target = self
                     .home
                     .reach(&self.provider, provider.as_str(), Way::Ordering)
                     .await;
-                target.map_err(TransportError::Unreachable)?
+                serve(target.map_err(TransportError::Unreachable)?).await?
             }
+            ClaimRoute::Granted(response) => *response,
         };
-        let peer = room.domain();
-        let response = target
-            .serve_key_material(ctx(), &peer, request.request.0.clone())
-            .await
-            .map_err(refused)?;
         self.home.claimed(&request.request.0, &response);
         hub.record_claim(ctx(), &room, &response).await.map_err(refused)?;
         self.back(answer(&response)).await

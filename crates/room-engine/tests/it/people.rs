@@ -2,6 +2,7 @@
 
 use mimi_wire::codec::Encode as _;
 use mimi_wire::components::AppDataDictionary;
+use mimi_wire::mls::KeyPackage;
 use mimi_wire::protocol::{
     ConsentEntry, ConsentOperation, IdentifierQueryCode as Code, IdentifierRequest, KeyMaterialUserCode,
     QueryElement, SearchIdentifierType as By,
@@ -12,7 +13,7 @@ use room_engine::{
     ConsentAnswer, ConsentView, Notice, ProfileField, RequiredOf, Searchable, Sent, Vocabulary,
 };
 
-use crate::world::{A, B, World, ctx, domain, uri};
+use crate::world::{A, B, Person, World, ctx, domain, uri};
 
 const ALICE: &str = "mimi://a.example/u/alice";
 const BOB: &str = "mimi://b.example/u/bob";
@@ -358,4 +359,150 @@ async fn a_search_finds_who_wants_to_be_found_and_shows_what_they_show() {
     assert_eq!(find(By::Nick, "bob").await.1, vec![uri(BOB)]);
     engine.remove_account(ctx(), "bob").await.unwrap();
     assert_eq!(find(By::Handle, handle).await, nothing(Code::NotFound));
+}
+
+#[tokio::test]
+async fn key_packages_of_a_grant_are_used_once_and_not_asked_for() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    world.user(B, "bob").await;
+    bob_requires_consent(&world).await;
+    let stock = async || {
+        world.engine(B).devices(ctx(), &uri(BOB)).await.unwrap()[0]
+            .stock
+            .available
+    };
+    let before = stock().await;
+    let answer = |answer| {
+        let engine = world.engine(B);
+        async move {
+            let (bob, alice) = (uri(BOB), uri(ALICE));
+            engine
+                .answer_consent(ctx(), &bob, &alice, None, answer)
+                .await
+                .unwrap();
+        }
+    };
+    // Unasked, a grant carries none.
+    answer(ConsentAnswer::Grant).await;
+    assert_eq!(stock().await, before);
+    answer(ConsentAnswer::Forget).await;
+    world.quiet().await;
+
+    let ask = async || {
+        let (alice, bob) = (uri(ALICE), uri(BOB));
+        let engine = world.engine(A);
+        engine.cancel_consent(ctx(), &alice, &bob, None).await.unwrap();
+        engine.ask_consent(ctx(), &alice, &bob, None).await.unwrap();
+        world.quiet().await;
+    };
+    world
+        .engine(A)
+        .update_consent(ctx(), &domain(B), entry(ConsentOperation::Revoke, ALICE, BOB))
+        .await
+        .unwrap();
+    ask().await;
+    answer(ConsentAnswer::Grant).await;
+    world.quiet().await;
+    assert_eq!(stock().await, before - 1, "one went with the grant");
+    for name in [A, B] {
+        world.restart(name).await;
+    }
+    let room = alice.client.create("club").await.unwrap();
+    alice.client.add(&room, &[uri(BOB)]).await.unwrap();
+    assert_eq!(stock().await, before - 1, "and no other was needed");
+    // They are used up: the next room costs one more.
+    let second = alice.client.create("second").await.unwrap();
+    alice.client.add(&second, &[uri(BOB)]).await.unwrap();
+    assert_eq!(stock().await, before - 2);
+}
+
+/// A KeyPackage of a user of B, fetched for a room of Alice's.
+async fn fetched(world: &World, alice: &Person, room: &str, user: &str) -> KeyPackage {
+    let request = alice.client.engine().claim(room, &uri(user)).unwrap();
+    let answer = world
+        .engine(B)
+        .serve_key_material(ctx(), &domain(A), request)
+        .await
+        .unwrap();
+    let (_, package) = answer.key_packages().next().unwrap();
+    package.clone()
+}
+
+#[tokio::test]
+async fn key_packages_of_a_grant_are_checked_and_taken_in_once() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    world.user(B, "bob").await;
+    world.user(B, "carol").await;
+    let room = alice.client.create("club").await.unwrap();
+    let foreign = fetched(&world, &alice, &room, "mimi://b.example/u/carol").await;
+    let own = fetched(&world, &alice, &room, BOB).await;
+    let mut stock = world.engine(B).devices(ctx(), &uri(BOB)).await.unwrap()[0]
+        .stock
+        .available;
+    for (packages, used) in [
+        (vec![foreign.clone()], false),
+        (vec![own.clone(), foreign], false),
+        (vec![own.clone(), own.clone()], false),
+        (vec![own.clone()], true),
+        // The same grant once more, as after a lost answer.
+        (vec![own], false),
+        (Vec::new(), false),
+    ] {
+        let grant = ConsentEntry {
+            client_key_packages: packages,
+            ..entry(ConsentOperation::Grant, ALICE, BOB)
+        };
+        world
+            .engine(A)
+            .update_consent(ctx(), &domain(B), grant)
+            .await
+            .unwrap();
+        let room = alice.client.create("room").await.unwrap();
+        alice.client.add(&room, &[uri(BOB)]).await.unwrap();
+        stock -= u32::from(!used);
+        let left = world.engine(B).devices(ctx(), &uri(BOB)).await.unwrap()[0]
+            .stock
+            .available;
+        assert_eq!(left, stock);
+    }
+}
+
+#[tokio::test]
+async fn that_a_user_is_gone_is_told_to_whom_it_had_let_in() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    let (mut eve, _) = world.user(A, "eve").await;
+    let (mut carol, _) = world.user(B, "carol").await;
+    world.user(B, "bob").await;
+    let engine = world.engine(B);
+    engine
+        .answer_consent(ctx(), &uri(BOB), &uri(ALICE), None, ConsentAnswer::Grant)
+        .await
+        .unwrap();
+    let rooms = [
+        alice.client.create("a").await.unwrap(),
+        eve.client.create("e").await.unwrap(),
+        carol.client.create("c").await.unwrap(),
+    ];
+    let status = async |who: &Person, room: &str, from: &str| {
+        let request = who.client.engine().claim(room, &uri(BOB)).unwrap();
+        let answer = engine.serve_key_material(ctx(), &domain(from), request).await;
+        answer.unwrap().user_status
+    };
+    engine.remove_account(ctx(), "bob").await.unwrap();
+    assert_eq!(
+        status(&alice, &rooms[0], A).await,
+        KeyMaterialUserCode::UserDeleted
+    );
+    assert_eq!(status(&eve, &rooms[1], A).await, KeyMaterialUserCode::NoConsent);
+    assert_eq!(
+        status(&carol, &rooms[2], B).await,
+        KeyMaterialUserCode::UserDeleted
+    );
+    // Somebody else has the name now.
+    engine.add_account(ctx(), "bob").await.unwrap();
+    engine.remove_account(ctx(), "bob").await.unwrap();
+    assert_eq!(status(&alice, &rooms[0], A).await, KeyMaterialUserCode::NoConsent);
 }

@@ -10,7 +10,8 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use mimi_wire::protocol::{GroupInfoResponse, KeyMaterialRequest};
+use mimi_wire::codec::DecodeErrorKind;
+use mimi_wire::protocol::{GroupInfoResponse, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode};
 use mimi_wire::{Decode as _, Encode, Opaque};
 use room_engine::{Actor, Hub, Refusal};
 
@@ -34,8 +35,19 @@ pub(super) async fn key_material(
 ) -> Result<Response, Problem> {
     const NAME: &str = "keyMaterial";
     let Inbound { peer, uri, ctx, body } = Inbound::read(&face, NAME, request).await?;
-    let request =
-        KeyMaterialRequest::from_bytes(&body).map_err(|e| Problem::malformed(NAME, e.to_string()))?;
+    let request = match KeyMaterialRequest::from_bytes(&body) {
+        Ok(request) => request,
+        // The draft has a code for this; what follows such a protocol's octet is for those who know it.
+        Err(e) if matches!(e.kind, DecodeErrorKind::UnsupportedProtocol(_)) => {
+            let response = KeyMaterialResponse::refusal(KeyMaterialUserCode::IncompatibleProtocol, uri);
+            return Ok(outcome(
+                NAME,
+                outcome::key_material(response.user_status),
+                &response,
+            ));
+        }
+        Err(e) => return Err(Problem::malformed(NAME, e.to_string())),
+    };
     if request.target_user != uri {
         return Err(Problem::malformed(
             NAME,
@@ -152,7 +164,10 @@ pub(super) async fn report_abuse(
 /// Our own extension: the newest epoch known here, for a peer that was restored from a backup.
 pub(super) async fn room_head(State(face): State<MimiFace>, request: Request) -> Result<Response, Problem> {
     const NAME: &str = "roomHead";
-    let Inbound { peer, uri, .. } = Inbound::read(&face, NAME, request).await?;
+    let Inbound { peer, uri, body, .. } = Inbound::read(&face, NAME, request).await?;
+    if !body.is_empty() {
+        return Err(Problem::malformed(NAME, "the request has no body"));
+    }
     let epoch = face.0.engine.room_head(&uri, &peer).await;
     let epoch = epoch.map_err(|e| Problem::refusal(NAME, &e))?;
     Ok(Json(RoomHead {

@@ -1,46 +1,23 @@
 //! Reports of abuse, from a client's command to the operator's list, and those that lie.
 
-use super::conversation::{Person, view};
+use super::conversation::Person;
+use super::scene::{Scene, scene};
 use super::*;
 use mimi_wire::protocol::AbuseReport;
 use mimi_wire::{Encode as _, MimiUri};
 
-/// A's room with Alice (of the hub) and Bob (of b.example), and a message of each.
-struct Scene {
-    _folder: tempfile::TempDir,
-    a: Provider,
-    b: Provider,
-    alice: Person,
-    bob: Person,
-    room: MimiUri,
-}
-
-async fn scene() -> Scene {
-    let folder = tempfile::tempdir().unwrap();
-    let [a, b] = configurations(folder.path());
-    let (a, b) = (start(a).await, start(b).await);
-    let alice = Person::new(folder.path(), &a, "alice").await;
-    let bob = Person::new(folder.path(), &b, "bob").await;
-    bob.does(&["register-keys"]).await;
-    alice.does(&["create", "club"]).await;
-    alice.does(&["add", "club", "mimi://b.example/u/bob"]).await;
-    alice.does(&["send", "club", "insult"]).await;
-    bob.does(&["send", "club", "retort"]).await;
-    alice.does(&["read", "club"]).await;
-    let room = view(&a).await.room;
-    Scene {
-        _folder: folder,
-        a,
-        b,
-        alice,
-        bob,
-        room,
-    }
+/// The scene of the other tests, with a message of Alice and one of Bob.
+async fn spoken() -> Scene {
+    let scene = Box::pin(scene()).await;
+    scene.alice.does(&["send", "club", "insult"]).await;
+    scene.bob.does(&["send", "club", "retort"]).await;
+    scene.alice.does(&["read", "club"]).await;
+    scene
 }
 
 impl Scene {
     /// The id of the message that says `text`, and a report about it in TLS.
-    fn report(&self, who: &Person, text: &str, note: &str) -> (String, AbuseReport) {
+    pub(super) fn report(&self, who: &Person, text: &str, note: &str) -> (String, AbuseReport) {
         let engine =
             mls_client::Engine::open(&who.profile, None, std::time::Duration::from_secs(15)).unwrap();
         let said = |e: &mls_client::state::Entry| match &e.what {
@@ -55,23 +32,9 @@ impl Scene {
         (id, AbuseReport::from_bytes(&octets).unwrap())
     }
 
-    async fn post(&self, room: &str, report: &AbuseReport) -> (u16, String) {
-        let answer = self
-            .b
-            .peer()
-            .post(
-                &domain("a.example"),
-                Endpoint::ReportAbuse,
-                room,
-                "r1",
-                report.to_bytes().into(),
-            )
-            .await
-            .unwrap();
-        (
-            answer.status.as_u16(),
-            String::from_utf8_lossy(&answer.body).into_owned(),
-        )
+    async fn post_report(&self, room: &str, report: &AbuseReport) -> (u16, String) {
+        let (status, body) = self.post(Endpoint::ReportAbuse, room, report.to_bytes()).await;
+        (status.as_u16(), String::from_utf8_lossy(&body).into_owned())
     }
 
     async fn kept(&self) -> Vec<Value> {
@@ -79,16 +42,11 @@ impl Scene {
         assert_eq!(status, StatusCode::OK, "{reports}");
         reports.as_array().unwrap().clone()
     }
-
-    async fn stop(self) {
-        self.b.service.stop().await;
-        self.a.service.stop().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_reaches_the_hub_s_operator_with_its_proof() {
-    let scene = scene().await;
+    let scene = spoken().await;
     scene.bob.does(&["read", "club"]).await;
     let (id, _) = scene.report(&scene.bob, "insult", "");
     scene
@@ -148,14 +106,14 @@ async fn a_report_reaches_the_hub_s_operator_with_its_proof() {
     scene.alice.does(&["send", "club", "still here"]).await;
     scene.bob.does(&["read", "club"]).await;
     let (_, later) = scene.report(&scene.bob, "still here", "");
-    assert_eq!(scene.post(scene.room.as_str(), &later).await.0, 201);
+    assert_eq!(scene.post_report(scene.room.as_str(), &later).await.0, 201);
     scene.alice.does(&["create", "second"]).await;
     scene.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_replayed_and_misplaced_reports() {
-    let scene = scene().await;
+    let scene = spoken().await;
     scene.bob.does(&["read", "club"]).await;
     let (_, good) = scene.report(&scene.bob, "insult", "first");
     let room = scene.room.as_str();
@@ -210,26 +168,32 @@ async fn forged_replayed_and_misplaced_reports() {
             }),
         ),
     ] {
-        let (status, body) = scene.post(room, &report).await;
+        let (status, body) = scene.post_report(room, &report).await;
         assert_eq!(status, 403, "{what}: {body}");
     }
     // The frank of one room in another.
     scene.alice.does(&["create", "other"]).await;
     let rooms = scene.a.service.engine().rooms().await.unwrap();
     let other = rooms.iter().find(|v| v.room != scene.room).unwrap();
-    let (status, body) = scene.post(other.room.as_str(), &good).await;
+    let (status, body) = scene.post_report(other.room.as_str(), &good).await;
     assert_eq!((status, body.contains("another room")), (403, true), "{body}");
-    assert_eq!(scene.post("mimi://a.example/r/nowhere", &good).await.0, 404);
-    assert_eq!(scene.post("mimi://b.example/r/elsewhere", &good).await.0, 404);
+    assert_eq!(
+        scene.post_report("mimi://a.example/r/nowhere", &good).await.0,
+        404
+    );
+    assert_eq!(
+        scene.post_report("mimi://b.example/r/elsewhere", &good).await.0,
+        404
+    );
     let many = changed(&|r| r.messages = vec![r.messages[0].clone(); 33]);
-    assert_eq!(scene.post(room, &many).await.0, 400);
+    assert_eq!(scene.post_report(room, &many).await.0, 400);
     let long = changed(&|r| r.note = "x".repeat(5000));
-    assert_eq!(scene.post(room, &long).await.0, 413);
+    assert_eq!(scene.post_report(room, &long).await.0, 413);
     assert_eq!(scene.kept().await, Vec::<Value>::new(), "nothing of that is kept");
 
     // Once, however often it comes.
     for _ in 0..3 {
-        assert_eq!(scene.post(room, &good).await.0, 201);
+        assert_eq!(scene.post_report(room, &good).await.0, 201);
     }
     assert_eq!(scene.kept().await.len(), 1);
     // One proof among lies is kept, with what is wrong with the others.
@@ -238,12 +202,12 @@ async fn forged_replayed_and_misplaced_reports() {
         forged.frank.server_frank = [0; 32];
         r.messages.push(forged);
     });
-    assert_eq!(scene.post(room, &mixed).await.0, 201);
+    assert_eq!(scene.post_report(room, &mixed).await.0, 201);
     let kept = scene.kept().await;
     assert_eq!(kept[0]["messages"][0]["proved"], true);
     assert_eq!(kept[0]["messages"][1]["fault"], "frank_forged");
     // A participant may report without evidence.
     let bare = changed(&|r| r.messages.clear());
-    assert_eq!(scene.post(room, &bare).await.0, 201);
+    assert_eq!(scene.post_report(room, &bare).await.0, 201);
     scene.stop().await;
 }

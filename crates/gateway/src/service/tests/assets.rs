@@ -219,6 +219,27 @@ async fn the_ohttp_gateway_is_as_closed_as_the_proxy() {
         let opened = opener.open(&answer.bytes().await.unwrap()).unwrap();
         assert_eq!(Response::decode(&opened).unwrap().status, status);
     }
+    // Cut anywhere, changed anywhere, or for another gateway: not opened. The same once more: the same answer.
+    let (sealed, _) = sender
+        .seal(&request("GET", "mimi.a.example", "/v1/asset/x").encode())
+        .unwrap();
+    let foreign = ohttp::Gateway::derive(1, &[5; 32]).unwrap();
+    let foreign = ohttp::Sender::from_keys(&foreign.keys()).unwrap();
+    let mut wrong: Vec<Vec<u8>> = vec![foreign.seal(b"x").unwrap().0];
+    for at in (0..sealed.len()).step_by(7) {
+        wrong.push(sealed[..at].to_vec());
+        let mut changed = sealed.clone();
+        changed[at] ^= 1;
+        wrong.push(changed);
+    }
+    for body in wrong {
+        let answer = post(body, ohttp::REQUEST_TYPE).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    }
+    for _ in 0..2 {
+        let answer = post(sealed.clone(), ohttp::REQUEST_TYPE).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
     let (sealed, _) = sender.seal(b"x").unwrap();
     for (body, kind, status) in [
         (sealed, "application/octet-stream", 415),

@@ -33,7 +33,14 @@ async fn peers_get_an_http_error_or_the_answer_of_the_draft() {
         (Endpoint::Update, others, x(), 404, "not_hub"),
         (Endpoint::Update, own, large, 413, "too_large"),
         (Endpoint::SubmitMessage, own, x(), 400, "malformed"),
-        (Endpoint::KeyMaterial, user, x(), 400, "malformed"),
+        (
+            Endpoint::KeyMaterial,
+            user,
+            Bytes::from_static(b"\x01\xff"),
+            400,
+            "malformed",
+        ),
+        (Endpoint::KeyMaterial, user, x(), 200, "incompatible_protocol"),
         (Endpoint::Notify, own, x(), 403, "forbidden"),
     ] {
         let before = counted(&a, "mimi", endpoint.name(), reason).await;

@@ -1,0 +1,365 @@
+//! Three providers over TLS: the draft's example (draft-ietf-mimi-protocol-06 section 3) step by step, and what happens when
+//! two of them want the same thing at once.
+
+use super::conversation::Person;
+use super::scene::{bundle, copy_folder, uri};
+use super::*;
+use mimi_wire::protocol::{
+    HandshakeBundle, KeyMaterialResponse, KeyMaterialUserCode, UpdateOutcome, UpdateRoomResponse,
+};
+use mimi_wire::{Encode as _, MimiUri};
+use room_engine::FeedItem;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const ALICE: &str = "mimi://a.example/u/alice";
+const BOB: &str = "mimi://b.example/u/bob";
+const CATHY: &str = "mimi://c.example/u/cathy";
+
+struct Three {
+    folder: tempfile::TempDir,
+    a: Provider,
+    b: Provider,
+    c: Provider,
+}
+
+impl Three {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b, c] = configured(folder.path(), ["a.example", "b.example", "c.example"]);
+        Self {
+            a: start(a).await,
+            b: start(b).await,
+            c: start(c).await,
+            folder,
+        }
+    }
+
+    async fn person(&self, provider: &Provider, name: &str) -> Person {
+        let person = Person::new(self.folder.path(), provider, name).await;
+        person.does(&["register-keys"]).await;
+        person
+    }
+
+    /// Waits until nothing is left to send anywhere.
+    async fn quiet(&self) {
+        for provider in [&self.a, &self.b, &self.c] {
+            loop {
+                let queues = provider.service.engine().queues().await.unwrap();
+                if queues.iter().all(|queue| queue.waiting == 0) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Everybody reads, one after the other, and does what there is to do.
+    async fn all_read(&self, people: &[&Person]) {
+        self.quiet().await;
+        for person in people {
+            person.does(&["sync"]).await;
+            self.quiet().await;
+        }
+    }
+
+    async fn epoch(&self, provider: &Provider, room: &MimiUri) -> u64 {
+        provider.service.engine().room(room).await.unwrap().unwrap().epoch
+    }
+
+    /// Who takes part, as the hub has it.
+    async fn participants(&self, room: &MimiUri) -> Vec<String> {
+        let view = self.a.service.engine().room(room).await.unwrap().unwrap();
+        view.participants
+            .iter()
+            .map(|(user, _)| user.to_string())
+            .collect()
+    }
+
+    async fn feed(&self, provider: &Provider, room: &MimiUri, user: &str) -> Vec<FeedItem> {
+        let engine = provider.service.engine();
+        let page = engine.feed(room, &uri(user), 1, usize::MAX, None).await.unwrap();
+        page.entries.into_iter().map(|entry| entry.item).collect()
+    }
+
+    async fn stop(self) {
+        for provider in [self.c, self.b, self.a] {
+            provider.service.stop().await;
+        }
+    }
+}
+
+/// What a person has read in a room, in its order.
+fn texts(person: &Person, room: &MimiUri) -> Vec<String> {
+    let engine = mls_client::Engine::open(&person.profile, None, Duration::from_secs(15)).unwrap();
+    let room = engine.room(room.as_str()).unwrap();
+    let said = room.history.iter().filter_map(|entry| match &entry.what {
+        mls_client::state::What::Message(message) => Some(message.text.clone()),
+        _ => None,
+    });
+    said.collect()
+}
+
+/// A copy of somebody's client.
+fn rogue(three: &Three, person: &Person, name: &str) -> mls_client::Engine {
+    let copy = three.folder.path().join(name);
+    copy_folder(&person.profile, &copy);
+    mls_client::Engine::open(&copy, None, Duration::from_secs(15)).unwrap()
+}
+
+async fn only_room(provider: &Provider) -> MimiUri {
+    provider.service.engine().rooms().await.unwrap().remove(0).room
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_draft_s_example_step_by_step() {
+    let three = Three::new().await;
+    let alice = three.person(&three.a, "alice").await;
+    let bob = three.person(&three.b, "bob").await;
+    let cathy = three.person(&three.c, "cathy").await;
+
+    // 3.1 Alice creates a room: nothing goes anywhere.
+    alice.does(&["create", "clubhouse"]).await;
+    let room = only_room(&three.a).await;
+    assert_eq!(three.participants(&room).await, [ALICE]);
+    for other in [&three.b, &three.c] {
+        assert!(other.service.engine().rooms().await.unwrap().is_empty());
+    }
+
+    // 3.2 Alice adds Bob: his provider gets the Welcome.
+    alice.does(&["add", "clubhouse", BOB]).await;
+    three.all_read(&[&bob]).await;
+    assert_eq!(three.participants(&room).await, [ALICE, BOB]);
+    assert!(three.c.service.engine().rooms().await.unwrap().is_empty());
+
+    // 3.3 Bob adds Cathy: her KeyPackages through the hub, the commit to the hub, which tells everybody.
+    bob.does(&["add", "clubhouse", CATHY]).await;
+    three.all_read(&[&cathy, &alice]).await;
+    assert_eq!(three.participants(&room).await, [ALICE, BOB, CATHY]);
+    // Which epoch a Welcome leads to is sealed; a provider learns it by the next commit.
+    for provider in [&three.a, &three.b] {
+        assert_eq!(three.epoch(provider, &room).await, 2);
+    }
+
+    // 3.4 Cathy sends a message.
+    cathy.does(&["send", "clubhouse", "hello from c"]).await;
+    three.all_read(&[&alice, &bob]).await;
+    for person in [&alice, &bob] {
+        assert_eq!(texts(person, &room), ["hello from c"]);
+    }
+    // Franked by the hub, the same for both.
+    let mut franks = BTreeSet::new();
+    for (provider, user) in [(&three.a, ALICE), (&three.b, BOB)] {
+        for item in three.feed(provider, &room, user).await {
+            if let FeedItem::Message { frank, .. } = item {
+                franks.insert(frank.unwrap());
+            }
+        }
+    }
+    assert_eq!(franks.len(), 1);
+
+    // 3.5 Bob leaves: proposals, in force at once, and the next commit takes him out of the group.
+    bob.does(&["leave", "clubhouse"]).await;
+    assert_eq!(three.participants(&room).await, [ALICE, CATHY]);
+    assert_eq!(three.epoch(&three.a, &room).await, 2);
+    three.all_read(&[&cathy, &alice]).await;
+    assert_eq!(three.epoch(&three.a, &room).await, 3);
+    assert_eq!(three.epoch(&three.c, &room).await, 3);
+    three.quiet().await;
+
+    // 3.6 Cathy adds a new device, by external commit.
+    let second = Person::device(three.folder.path(), &three.c, "cathy", "d2").await;
+    second.does(&["rooms"]).await;
+    second.does(&["join", "clubhouse"]).await;
+    three.all_read(&[&alice, &cathy]).await;
+    assert_eq!(three.epoch(&three.a, &room).await, 4);
+    alice.does(&["send", "clubhouse", "to both of you"]).await;
+    three.all_read(&[&cathy, &second]).await;
+    assert_eq!(texts(&second, &room), ["to both of you"]);
+    assert_eq!(texts(&cathy, &room).last().unwrap(), "to both of you");
+    // Bob's provider was told of nothing after his leaving had been committed.
+    bob.does(&["sync"]).await;
+    assert_eq!(texts(&bob, &room), ["hello from c"]);
+    assert!(three.epoch(&three.b, &room).await <= 3);
+    Box::pin(three.stop()).await;
+}
+
+/// Bob has two devices. When he leaves, the Remove of the second one is lost with its epoch as soon as somebody comes in by
+/// external commit, which can't carry it. The hub proposes it anew and staples that to the commit (section 5.3).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_external_commit_could_not_carry_is_stapled_to_it() {
+    let three = Three::new().await;
+    let alice = three.person(&three.a, "alice").await;
+    let bob = three.person(&three.b, "bob").await;
+    let cathy = three.person(&three.c, "cathy").await;
+    alice.does(&["create", "clubhouse"]).await;
+    let room = only_room(&three.a).await;
+    alice.does(&["add", "clubhouse", BOB, CATHY]).await;
+    three.all_read(&[&bob, &cathy]).await;
+    let second = Person::device(three.folder.path(), &three.b, "bob", "d2").await;
+    second.does(&["rooms"]).await;
+    second.does(&["join", "clubhouse"]).await;
+    three.all_read(&[&alice, &cathy, &bob]).await;
+    bob.does(&["leave", "clubhouse"]).await;
+    three.quiet().await;
+    let epoch = three.epoch(&three.a, &room).await;
+
+    let tablet = Person::device(three.folder.path(), &three.c, "cathy", "d2").await;
+    tablet.does(&["rooms"]).await;
+    tablet.does(&["join", "clubhouse"]).await;
+    three.quiet().await;
+    assert_eq!(three.epoch(&three.a, &room).await, epoch + 1);
+    // The hub's own and the followers' copies: each has the commit with one Remove stapled to it.
+    for (provider, user) in [(&three.a, ALICE), (&three.c, CATHY)] {
+        let stapled = three
+            .feed(provider, &room, user)
+            .await
+            .into_iter()
+            .rev()
+            .find_map(|item| match item {
+                FeedItem::Commit {
+                    external_proposals, ..
+                } => Some(external_proposals.len()),
+                _ => None,
+            });
+        assert_eq!(stapled, Some(1), "{user}");
+    }
+    assert_eq!(three.participants(&room).await, [ALICE, CATHY]);
+
+    // The next member's commit carries it out, and the list is right; those who are left talk on.
+    three.all_read(&[&cathy, &alice, &tablet]).await;
+    assert_eq!(three.epoch(&three.a, &room).await, epoch + 2);
+    alice.does(&["send", "clubhouse", "without Bob"]).await;
+    three.all_read(&[&cathy, &tablet]).await;
+    for person in [&cathy, &tablet] {
+        assert_eq!(texts(person, &room), ["without Bob"]);
+    }
+    let members = rogue(&three, &alice, "copy-alice")
+        .members(room.as_str())
+        .unwrap();
+    let clients: BTreeSet<&str> = members.clients.iter().map(String::as_str).collect();
+    let expected = [
+        "mimi://a.example/d/alice/d1",
+        "mimi://c.example/d/cathy/d1",
+        "mimi://c.example/d/cathy/d2",
+    ];
+    assert_eq!(clients, BTreeSet::from(expected));
+    Box::pin(three.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_commits_for_one_epoch_and_one_is_accepted() {
+    let three = Three::new().await;
+    let alice = three.person(&three.a, "alice").await;
+    let bob = three.person(&three.b, "bob").await;
+    let cathy = three.person(&three.c, "cathy").await;
+    alice.does(&["create", "clubhouse"]).await;
+    let room = only_room(&three.a).await;
+    alice.does(&["add", "clubhouse", BOB, CATHY]).await;
+    three.all_read(&[&bob, &cathy]).await;
+    for round in 0..5 {
+        let epoch = three.epoch(&three.a, &room).await;
+        let mut bundles = Vec::new();
+        for person in [&bob, &cathy] {
+            let mut engine = rogue(&three, person, &format!("copy{round}-{}", bundles.len()));
+            engine.renew_keys(room.as_str()).unwrap();
+            bundles.push(bundle(&mut engine, &room));
+        }
+        let [one, other] = [&three.b, &three.c].map(Provider::peer);
+        let post = async |peer: &MimiClient, bundle: &Vec<u8>| {
+            let (to, body) = (domain("a.example"), bundle.clone().into());
+            let answer = peer
+                .post(&to, Endpoint::Update, room.as_str(), "r", body)
+                .await
+                .unwrap();
+            UpdateRoomResponse::from_bytes(&answer.body).unwrap().outcome
+        };
+        let (first, second) = tokio::join!(post(&one, &bundles[0]), post(&other, &bundles[1]));
+        let (won, lost) = match (&first, &second) {
+            (UpdateOutcome::Success { .. }, lost) => (0, lost),
+            (lost, UpdateOutcome::Success { .. }) => (1, lost),
+            _ => panic!("{first:?} {second:?}"),
+        };
+        let expected = UpdateOutcome::WrongEpoch {
+            current_epoch: mimi_wire::mls::Epoch(epoch + 1),
+        };
+        assert_eq!(*lost, expected);
+        // All have the winner's commit, octet for octet.
+        three.quiet().await;
+        let commit = HandshakeBundle::from_bytes(&bundles[won]).unwrap();
+        for (provider, user) in [(&three.a, ALICE), (&three.b, BOB), (&three.c, CATHY)] {
+            let newest = three
+                .feed(provider, &room, user)
+                .await
+                .into_iter()
+                .rev()
+                .find_map(|item| match item {
+                    FeedItem::Commit { message, .. } => Some(message),
+                    _ => None,
+                });
+            assert_eq!(newest.unwrap(), commit.proposal_or_commit().as_bytes(), "{user}");
+        }
+        // The copies are gone; whose copy won comes back by external commit, the other simply reads.
+        alice.does(&["sync"]).await;
+        let (winner, loser) = if won == 0 { (&bob, &cathy) } else { (&cathy, &bob) };
+        loser.does(&["sync"]).await;
+        winner.does(&["sync"]).await;
+        winner.does(&["join", "clubhouse"]).await;
+        three.all_read(&[&alice, loser]).await;
+    }
+    alice.does(&["send", "clubhouse", "still together"]).await;
+    three.all_read(&[&bob, &cathy]).await;
+    for person in [&bob, &cathy] {
+        assert_eq!(texts(person, &room), ["still together"]);
+    }
+    Box::pin(three.stop()).await;
+}
+
+/// Two hubs ask for the same user's KeyPackages at the same time, again and again: nobody gets what another got.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_package_claimed_twice_is_handed_out_once() {
+    let three = Three::new().await;
+    let alice = three.person(&three.a, "alice").await;
+    let bob = three.person(&three.b, "bob").await;
+    three.person(&three.c, "cathy").await;
+    alice.does(&["create", "one"]).await;
+    bob.does(&["create", "two"]).await;
+    let rooms = [only_room(&three.a).await, only_room(&three.b).await];
+    let mut engines = [
+        rogue(&three, &alice, "copy-alice"),
+        rogue(&three, &bob, "copy-bob"),
+    ];
+    let peers = [three.a.peer(), three.b.peer()];
+    let mut handed_out = BTreeSet::new();
+    for _ in 0..8 {
+        let claims: Vec<Vec<u8>> = engines
+            .iter_mut()
+            .zip(&rooms)
+            .map(|(engine, room)| engine.claim(room.as_str(), &uri(CATHY)).unwrap())
+            .collect();
+        let ask = async |at: usize| {
+            let (to, body) = (domain("c.example"), claims[at].clone().into());
+            let answer = peers[at]
+                .post(&to, Endpoint::KeyMaterial, CATHY, "r", body)
+                .await
+                .unwrap();
+            KeyMaterialResponse::from_bytes(&answer.body).unwrap()
+        };
+        let (one, again, two) = tokio::join!(ask(0), ask(0), ask(1));
+        assert_eq!(one.to_bytes(), again.to_bytes(), "the same request");
+        for answer in [one, two] {
+            assert_eq!(answer.user_status, KeyMaterialUserCode::Success);
+            for (_, package) in answer
+                .key_packages()
+                .filter(|(_, package)| !package.is_last_resort())
+            {
+                assert!(
+                    handed_out.insert(package.reference().unwrap()),
+                    "handed out twice"
+                );
+            }
+        }
+    }
+    assert_eq!(handed_out.len(), 16);
+    Box::pin(three.stop()).await;
+}
