@@ -1,7 +1,7 @@
 //! A hub under load: real services on sled over mutual TLS on loopback, everything in this process.
 //!
 //! `scripts/bench mimi`; sizes with `cargo bench --profile ci -p causeway --bench mimi -- --followers N --rooms N,N
-//! --messages N --idle N`.
+//! --messages N --groups N,N --idle N`.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,11 +13,13 @@
 
 mod case;
 mod floors;
+mod handshakes;
 mod idle;
 mod messages;
 mod world;
 
 use case::Report;
+use handshakes::Case;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ struct Wanted {
     followers: usize,
     rooms: Vec<usize>,
     messages: usize,
+    /// Members of the groups in which handshakes are measured.
+    groups: Vec<usize>,
     idle: usize,
     report: Report,
 }
@@ -36,6 +40,7 @@ impl Wanted {
             followers: 10,
             rooms: vec![1, 10, 100],
             messages: 2000,
+            groups: vec![10, 100],
             idle: 10_000,
             report: Report { json: false },
         };
@@ -49,25 +54,47 @@ impl Wanted {
                 "--quick" => {
                     (wanted.followers, wanted.rooms) = (3, vec![1, 10]);
                     (wanted.messages, wanted.idle) = (500, 500);
+                    wanted.groups = vec![10];
                     continue;
                 }
-                "--all" => continue,
+                "--all" => {
+                    wanted.groups = vec![10, 100, 1000];
+                    continue;
+                }
                 _ => {}
             }
             let value = arguments.next().expect("a value");
             let number = || value.parse().expect("a number");
+            let numbers = || value.split(',').map(|n| n.parse().expect("a number")).collect();
             match name.as_str() {
                 "--followers" => wanted.followers = number(),
                 "--messages" => wanted.messages = number(),
                 "--idle" => wanted.idle = number(),
-                "--rooms" => {
-                    let numbers = value.split(',').map(|n| n.parse().expect("a number"));
-                    wanted.rooms = numbers.collect();
-                }
+                "--rooms" => wanted.rooms = numbers(),
+                "--groups" => wanted.groups = numbers(),
                 other => panic!("{other}: unknown"),
             }
         }
         wanted
+    }
+
+    /// One group of each size; of the smallest also several at a time.
+    fn cases(&self) -> Vec<Case> {
+        let mut cases: Vec<Case> = self
+            .groups
+            .iter()
+            .map(|members| Case {
+                members: *members,
+                rooms: 1,
+                commits: if *members > 500 { 30 } else { 200 },
+            })
+            .collect();
+        cases.extend(self.groups.first().map(|members| Case {
+            members: *members,
+            rooms: 10,
+            commits: 50,
+        }));
+        cases
     }
 }
 
@@ -97,11 +124,12 @@ fn main() -> ExitCode {
     let holds = runtime.block_on(async {
         let most = wanted.rooms.iter().copied().max().unwrap_or(0);
         if most > 0 {
-            let world = world::World::new(report, wanted.followers, most).await;
+            let mut world = world::World::new(report, wanted.followers, most).await;
             floors::measure(report, &world).await;
             for rooms in &wanted.rooms {
                 messages::measure(report, &world, *rooms, wanted.messages).await;
             }
+            handshakes::measure(report, &mut world, &wanted.cases()).await;
             world.stop().await;
         }
         wanted.idle == 0 || idle::measure(report, wanted.idle).await

@@ -35,7 +35,9 @@ pub(crate) struct World {
     pub(crate) hub: Provider,
     pub(crate) followers: Vec<Provider>,
     pub(crate) rooms: Vec<Room>,
-    _folder: tempfile::TempDir,
+    /// The device of the hub's user, who is in every room.
+    pub(crate) creator: Client<Http>,
+    folder: tempfile::TempDir,
 }
 
 pub(crate) fn ctx() -> RequestContext {
@@ -61,6 +63,7 @@ pub(crate) fn configure(
         "causeway",
         "init",
         "--yes",
+        "--quiet",
         "--config",
         file.to_str().unwrap(),
         "--domain",
@@ -89,20 +92,15 @@ pub(crate) async fn open_store(config: &Config) -> Arc<SledStore> {
     Arc::new(SledStore::open(options).await.unwrap())
 }
 
-/// Starts a provider and gives it a user with a device.
-async fn start(folder: &Path, config: Config, packages: usize) -> (Provider, Client<Http>) {
-    let service = Service::start(&config, open_store(&config).await, None)
-        .await
-        .unwrap();
-    let client = MimiClient::new(&config, Live::load(&config).unwrap()).unwrap();
-    let (user, token) = service.engine().add_account(ctx(), "user").await.unwrap();
+/// A user with a device, and so many KeyPackages for others.
+async fn device(folder: &Path, service: &Service, user: &str, packages: usize) -> (MimiUri, Client<Http>) {
+    let (uri, token) = service.engine().add_account(ctx(), user).await.unwrap();
     let http = Http::new(&format!("http://{}", service.addresses().client_api), None).unwrap();
-    let credentials = Credentials::Token {
-        user: "user",
-        token: &token,
-    };
+    let credentials = Credentials::Token { user, token: &token };
     let (info, session) = sign_in(&http, credentials, "d1").await.unwrap();
-    let profile = folder.join(config.provider.domain.to_string()).join("profile");
+    let profile = folder
+        .join(uri.domain().to_string())
+        .join(format!("profile-{user}"));
     let mut engine = Engine::create(&profile, None).unwrap();
     let http = http.with_token(&session.token);
     engine.signed_in("bench", None, info, session, None).unwrap();
@@ -111,8 +109,20 @@ async fn start(folder: &Path, config: Config, packages: usize) -> (Provider, Cli
         ..Options::default()
     };
     let mut device = Client::new(engine, http, None, options);
-    let stock = u32::try_from(packages + 5).unwrap();
-    device.refill(Some(stock)).await.unwrap();
+    device
+        .refill(Some(u32::try_from(packages).unwrap()))
+        .await
+        .unwrap();
+    (uri, device)
+}
+
+/// Starts a provider and gives it a user with a device.
+async fn start(folder: &Path, config: Config, packages: usize) -> (Provider, Client<Http>) {
+    let service = Service::start(&config, open_store(&config).await, None)
+        .await
+        .unwrap();
+    let client = MimiClient::new(&config, Live::load(&config).unwrap()).unwrap();
+    let (user, device) = device(folder, &service, "user", packages + 5).await;
     let provider = Provider {
         domain: config.provider.domain.0.clone(),
         config,
@@ -159,12 +169,24 @@ impl World {
             hub,
             followers: others,
             rooms: founded,
-            _folder: temporary,
+            creator,
+            folder: temporary,
         };
         world.quiet().await;
         let case = format!("{rooms} rooms founded, {followers} users of other providers added to each");
         report.figure(&case, began.elapsed().as_secs_f64(), "s");
         world
+    }
+
+    /// A user of one of the followers, with a device.
+    pub(crate) async fn device(
+        &self,
+        follower: usize,
+        user: &str,
+        packages: usize,
+    ) -> (MimiUri, Client<Http>) {
+        let service = &self.followers[follower % self.followers.len()].service;
+        device(self.folder.path(), service, user, packages).await
     }
 
     /// Waits until the hub has nothing left to send.
