@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::faces::admin::api::{
     Account, AccountAdded, AddAccount, AddNode, AdminError, Graph, GraphEvent, GraphJoined, GraphState,
     HomeserverStatus, InviteToGraph, JoinGraph, Nodes, PREFIX, Release, Reloaded, Report, Room, SendToGraph,
-    SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced,
+    SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced, UpgradePortal,
 };
 use crate::failure::{Code, Failure};
 use crate::service::{admin_token, open_engine};
@@ -275,17 +275,18 @@ impl Link {
         }
     }
 
-    /// Does something to a room's portal: `unbridge`, `bridge`, `sync_portal`.
+    /// Does something to a room's portal.
     pub(super) async fn portal(&self, room: &MimiUri, act: PortalAct) -> Result<(), Failure> {
         match self {
             Self::Running { .. } => {
-                let act = match act {
-                    PortalAct::Unbridge => "unbridge",
-                    PortalAct::Bridge => "bridge",
-                    PortalAct::Sync => "sync_portal",
+                let path = |act| format!("/rooms/{}/{act}", segment(room.as_str()));
+                let (act, body) = match act {
+                    PortalAct::Unbridge => ("unbridge", None),
+                    PortalAct::Bridge => ("bridge", None),
+                    PortalAct::Sync => ("sync_portal", None),
+                    PortalAct::Upgrade { version } => ("upgrade_portal", Some(UpgradePortal { version })),
                 };
-                let path = format!("/rooms/{}/{act}", segment(room.as_str()));
-                self.call(Method::POST, &path, None::<&()>).await.map(drop)
+                self.call(Method::POST, &path(act), body.as_ref()).await.map(drop)
             }
             Self::Stopped(engine) => {
                 let ctx = (&RequestId::random()).into();
@@ -293,6 +294,7 @@ impl Link {
                     PortalAct::Unbridge => engine.unbridge(ctx, room).await,
                     PortalAct::Bridge => engine.bridge(ctx, room).await,
                     PortalAct::Sync => engine.sync_portal(ctx, room, None).await,
+                    PortalAct::Upgrade { version } => engine.upgrade_portal(ctx, room, &version).await,
                 };
                 done.map_err(|e| refused(&e))
             }
@@ -482,11 +484,12 @@ impl Link {
 }
 
 /// What can be done to a portal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum PortalAct {
     Unbridge,
     Bridge,
     Sync,
+    Upgrade { version: String },
 }
 
 /// An export of a store of any size is through within this time.

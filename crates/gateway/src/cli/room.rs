@@ -15,6 +15,7 @@ Examples:
   causeway room ls
   causeway room show mimi://a.example/r/club --json
   causeway room unbridge mimi://a.example/r/club
+  causeway room upgrade mimi://a.example/r/club 12
   causeway room unfence mimi://a.example/r/club --accept-rollback")]
 pub(super) struct RoomArgs {
     #[command(subcommand)]
@@ -77,6 +78,14 @@ enum RoomCommand {
         /// The room URI.
         room: String,
     },
+    /// Replace a room's portal by one of another Matrix room version. Matrix clients follow the tombstone in the old one;
+    /// the MIMI room stays as it is. A version that the homeserver doesn't know changes nothing and is a dead letter.
+    Upgrade {
+        /// The room URI.
+        room: String,
+        /// The Matrix room version.
+        version: String,
+    },
 }
 
 pub(super) fn run(args: RoomArgs, config: &Config) -> Result<(), Failure> {
@@ -131,6 +140,9 @@ async fn act(command: RoomCommand, link: &Link) -> Result<(), Failure> {
         }
         RoomCommand::Bridge { room } => link.portal(&uri_of(&room)?, PortalAct::Bridge).await,
         RoomCommand::Sync { room } => link.portal(&uri_of(&room)?, PortalAct::Sync).await,
+        RoomCommand::Upgrade { room, version } => {
+            link.portal(&uri_of(&room)?, PortalAct::Upgrade { version }).await
+        }
         RoomCommand::Unfence { room, json, .. } => {
             let room = room.as_deref().map(uri_of).transpose()?;
             let freed = link.unfence(room.as_ref()).await?;

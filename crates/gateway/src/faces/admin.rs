@@ -83,6 +83,7 @@ impl AdminFace {
             .route("/rooms/{room}/unbridge", post(endpoints::unbridge))
             .route("/rooms/{room}/bridge", post(endpoints::bridge))
             .route("/rooms/{room}/sync_portal", post(endpoints::sync_portal))
+            .route("/rooms/{room}/upgrade_portal", post(endpoints::upgrade_portal))
             .route("/queues", get(endpoints::queues))
             .route("/homeserver", get(endpoints::homeserver))
             .route("/homeserver/set-aside", get(endpoints::set_aside))

@@ -4,6 +4,7 @@ use super::operation::{Body, Document};
 use crate::faces::admin::api::{
     Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Queue,
     Readiness, Release, Reloaded, Report, Room, SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced,
+    UpgradePortal,
 };
 use serde_json::Value;
 
@@ -90,6 +91,14 @@ pub(super) fn describe() -> Value {
             (Body::None, Body::None),
         );
     }
+    let body = d.json::<UpgradePortal>();
+    d.add(
+        ("post", &path("/rooms/{room}/upgrade_portal"), 204),
+        "Replaces the portal by a room of another version, with a tombstone in the old one.",
+        false,
+        &[],
+        (body, Body::None),
+    );
     let answer = d.json::<Nodes>();
     d.add(
         ("get", &path("/nodes"), 200),

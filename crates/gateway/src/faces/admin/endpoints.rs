@@ -2,7 +2,7 @@
 
 use super::api::{
     Account, AccountAdded, AddAccount, AdminError, HomeserverStatus, Queue, Reloaded, Report, Room,
-    SetAsideEvent, Unfence, Unfenced,
+    SetAsideEvent, Unfence, Unfenced, UpgradePortal,
 };
 use super::{AdminFace, FACE};
 use crate::web::{RequestId, refused};
@@ -164,6 +164,19 @@ pub(super) async fn sync_portal(
     face.0
         .engine
         .sync_portal((&id).into(), &room_uri(&room)?, None)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn upgrade_portal(
+    State(face): State<AdminFace>,
+    Extension(id): Extension<RequestId>,
+    Path(room): Path<String>,
+    Json(body): Json<UpgradePortal>,
+) -> Result<StatusCode, Problem> {
+    face.0
+        .engine
+        .upgrade_portal((&id).into(), &room_uri(&room)?, &body.version)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
