@@ -9,7 +9,8 @@ use crate::transport::Portals;
 use async_trait::async_trait;
 use mimi_wire::uri::MimiUri;
 use room_engine::{
-    Engine, InboundEvent, InboundTransaction, PortalWanted, Refusal, RequestContext, SetAside, Taken,
+    Engine, InboundEvent, InboundTransaction, PictureKept, PortalWanted, Refusal, RequestContext, SetAside,
+    Taken,
 };
 
 /// Most portals that one third-party look-up lists.
@@ -168,6 +169,12 @@ impl Portals for Engine {
     async fn portal_moved(&self, request_id: &str, room: &str, old: &str, new: &str) -> Result<(), String> {
         let (ctx, room) = caused_by(request_id, room)?;
         let done = Self::portal_moved(self, ctx, &room, old, new).await;
+        done.map_err(|e| e.to_string())
+    }
+
+    async fn picture_kept(&self, request_id: &str, room: &str, kept: PictureKept) -> Result<(), String> {
+        let (ctx, room) = caused_by(request_id, room)?;
+        let done = Self::picture_kept(self, ctx, &room, kept).await;
         done.map_err(|e| e.to_string())
     }
 

@@ -24,6 +24,7 @@ use std::time::Duration;
 mod budget;
 mod error;
 mod ghosts;
+mod media;
 pub mod probe;
 mod rooms;
 pub mod timeline;
@@ -72,7 +73,7 @@ struct Inner {
     versions: SupportedVersions,
     bot: OwnedUserId,
     device: OwnedDeviceId,
-    /// Whether the homeserver let the bot have its device.
+    /// Whether the homeserver lets the bot act as its device.
     has_device: AtomicBool,
     budgets: Budgets,
     /// Ghosts that this process has seen to, with their profiles.
@@ -163,15 +164,32 @@ impl Homeserver {
         let mut device = update_device::v3::Request::new(self.0.device.clone());
         device.display_name = Some("Causeway".to_owned());
         match self.call(device, As::Service).await {
-            Ok(_) => self.0.has_device.store(true, Ordering::Relaxed),
+            Ok(_) => {}
             Err(error) if error.is_transient() => return Err(error),
-            Err(error) => tracing::warn!(
-                %error,
-                "the homeserver gives the bot no device (MSC4190); \
-                 a restart of both sides at once can then double an event in a portal"
+            Err(error) => {
+                tracing::warn!(%error, "the homeserver gives the bot no device (MSC4190)");
+                return Ok(());
+            }
+        }
+        // Older homeservers take the parameter for none of theirs and say nothing.
+        self.0.has_device.store(true, Ordering::Relaxed);
+        let me = self.call(whoami::v3::Request::new(), As::Device).await;
+        let taken = matches!(&me, Ok(answer) if answer.device_id.as_ref() == Some(&self.0.device));
+        self.0.has_device.store(taken, Ordering::Relaxed);
+        match me {
+            Err(error) if error.is_transient() => return Err(error),
+            _ if taken => {}
+            _ => tracing::info!(
+                "the homeserver doesn't let the bot act as its device (MSC4326), so it forgets transaction ids when it is \
+                 restarted; the timeline is looked into before anything is repeated"
             ),
         }
         Ok(())
+    }
+
+    /// Whether the homeserver forgets transaction ids when it is restarted: it keeps them in its database for devices only.
+    pub fn forgets(&self) -> bool {
+        !self.0.has_device.load(Ordering::Relaxed)
     }
 
     /// Whose the homeserver takes our `as_token` to be.

@@ -9,6 +9,7 @@ mod engine;
 pub mod events;
 pub mod homeserver;
 pub mod matrix;
+pub mod pictures;
 pub mod portal;
 pub mod registration;
 pub mod routes;
@@ -19,6 +20,7 @@ pub mod transport;
 pub mod watch;
 
 pub use homeserver::{Homeserver, HomeserverError, HomeserverSettings};
+pub use pictures::{Gallery, PictureError, Pictures, Shown};
 pub use registration::{Difference, Registration, RegistrationError, Secret};
 pub use room_engine::ghost::{self, Ghost, NAMESPACE};
 pub use routes::{AppserviceState, Intake, IntakeError, Lookup, routes};

@@ -18,8 +18,8 @@ pub use ruma::api::{
 pub use ruma::profile::ProfileFieldValue;
 pub use ruma::serde::Raw;
 pub use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId,
-    RoomVersionId, ServerName, UInt, uint,
+    MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedMxcUri, OwnedRoomAliasId, OwnedRoomId,
+    OwnedUserId, RoomVersionId, ServerName, UInt, uint,
 };
 
 /// Requests of the client-server API.
@@ -28,14 +28,17 @@ pub mod client {
     pub use ruma::api::client::account::whoami;
     pub use ruma::api::client::alias::{create_alias, delete_alias, get_alias};
     pub use ruma::api::client::appservice::request_ping;
+    pub use ruma::api::client::authenticated_media::get_content;
     pub use ruma::api::client::context::get_context;
     pub use ruma::api::client::device::{delete_device, get_devices, update_device};
     pub use ruma::api::client::directory::{get_room_visibility, set_room_visibility};
+    pub use ruma::api::client::filter::RoomEventFilter;
+    pub use ruma::api::client::media::create_content;
     pub use ruma::api::client::membership::{
         ban_user, forget_room, invite_user, join_room_by_id, joined_rooms, kick_user, leave_room, unban_user,
     };
     pub use ruma::api::client::message::{get_message_events, send_message_event};
-    pub use ruma::api::client::profile::set_profile_field;
+    pub use ruma::api::client::profile::{get_profile_field, set_profile_field};
     pub use ruma::api::client::room::{Visibility, create_room, upgrade_room};
     pub use ruma::api::client::state::{get_state_event_for_key, get_state_events, send_state_event};
     pub use ruma::api::client::to_device::send_event_to_device;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 mod apply;
 mod plan;
-pub use apply::{close, fits, profile, sync};
+pub use apply::{close, dressed, fits, sync};
 pub use plan::{Step, plan};
 
 /// How often and after which pauses an alias's room is looked at that is not yet, or never will be, complete.
@@ -166,7 +166,7 @@ fn request(portal: Portal<'_>) -> Result<create_room::Request, HomeserverError> 
 
 /// As long as nothing is known about roles: users may submit messages and nothing else.
 fn power_levels() -> Value {
-    let mut levels = plan::base_levels(0, &serde_json::Map::new(), [100; 3], [100, 100, 100, 0]);
+    let mut levels = plan::base_levels(0, &serde_json::Map::new(), [100; 3], [100, 100, 100, 100, 0]);
     // Who is named depends on the room version; the homeserver knows.
     if let Some(levels) = levels.as_object_mut() {
         levels.remove("users");

@@ -1,15 +1,19 @@
 //! Carries a portal's outbox entries to the homeserver, each so that a repeat changes nothing twice.
 
 use crate::homeserver::{Homeserver, HomeserverError};
+use crate::pictures::{Gallery, PictureError};
 use crate::portal::{self, Portal};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use mimi_wire::MimiUri;
 use room_engine::outbox::{Delivery, OutboxBody, OutboxEntry, Transport};
-use room_engine::{PortalWanted, ghost};
+use room_engine::{PictureKept, PortalWanted, ghost};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+
+mod doubts;
+use doubts::{Doubts, Event};
 
 /// The journal of portals: which homeserver room belongs to which MIMI room.
 #[async_trait]
@@ -32,6 +36,10 @@ pub trait Portals: Send + Sync + 'static {
     ) -> Result<(), String> {
         Ok(())
     }
+    /// A picture that a user set in a portal is kept at this address, or isn't, and why. The same again is fine.
+    async fn picture_kept(&self, _request_id: &str, _room: &str, _kept: PictureKept) -> Result<(), String> {
+        Ok(())
+    }
     /// The conversation that a user has with the bot.
     async fn conversation(&self, _user: &str) -> Result<Option<String>, String> {
         Ok(None)
@@ -52,6 +60,8 @@ pub struct HomeserverTransport {
     homeserver: Homeserver,
     portals: Arc<dyn Portals>,
     room_version: Option<String>,
+    gallery: Gallery,
+    doubts: Doubts,
     /// The newest revision that each portal was brought to: many entries are one piece of work.
     synced: Arc<Mutex<HashMap<String, u64>>>,
 }
@@ -63,8 +73,24 @@ impl HomeserverTransport {
             homeserver,
             portals,
             room_version: None,
+            gallery: Gallery::default(),
+            doubts: Doubts::from_now(),
             synced: Arc::default(),
         }
+    }
+
+    /// Pictures of users and rooms come from there.
+    #[must_use]
+    pub fn with_gallery(mut self, gallery: Gallery) -> Self {
+        self.gallery = gallery;
+        self
+    }
+
+    /// Other nodes of this provider send to the same homeserver when it is their turn.
+    #[must_use]
+    pub fn beside_others(mut self) -> Self {
+        self.doubts = self.doubts.always();
+        self
     }
 
     /// New portals are of this room version instead of the homeserver's default.
@@ -132,7 +158,7 @@ impl HomeserverTransport {
     }
 
     /// Brings a portal to what the room is now.
-    async fn sync(&self, room: &str, revision: u64) -> Result<(), Failure> {
+    async fn sync(&self, room: &str, revision: u64, audit: bool) -> Result<(), Failure> {
         let done = |at: u64| {
             let synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
             synced.get(room).is_some_and(|known| *known >= at)
@@ -143,7 +169,7 @@ impl HomeserverTransport {
         let Some(wanted) = self.portals.wanted(room).await.map_err(Failure::Journal)? else {
             return Ok(());
         };
-        let steps = portal::sync(&self.homeserver, &wanted).await?;
+        let steps = portal::sync(&self.homeserver, &self.gallery, &wanted).await?;
         tracing::info!(
             room,
             portal = wanted.portal,
@@ -151,6 +177,16 @@ impl HomeserverTransport {
             steps,
             "portal is up to date"
         );
+        if audit && steps > 0 && wanted.revision == revision {
+            metrics::counter!("causeway_portal_repaired_total").increment(1);
+            tracing::error!(
+                room,
+                portal = wanted.portal,
+                steps,
+                "the homeserver had lost members or state of a portal; that is put right. Was its database restored, or the \
+                 room's state reset?"
+            );
+        }
         let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
         synced.insert(room.to_owned(), wanted.revision);
         Ok(())
@@ -215,19 +251,7 @@ impl HomeserverTransport {
             }
             made.into()
         };
-        let moved = self
-            .portals
-            .portal_moved(&entry.request_id, &entry.room, old, &new)
-            .await;
-        moved.map_err(Failure::Journal)?;
-        tracing::info!(
-            request_id = entry.request_id,
-            room = entry.room,
-            old,
-            new,
-            "portal follows"
-        );
-        Ok(())
+        self.moved(entry, old, &new).await
     }
 
     /// Replaces the portal by a room of another version. A crash in between finds the tombstone.
@@ -237,19 +261,15 @@ impl HomeserverTransport {
             return Ok(());
         }
         let new = self.homeserver.upgrade(old, version).await?;
-        let moved = self
-            .portals
-            .portal_moved(&entry.request_id, &entry.room, old, &new)
-            .await;
+        self.moved(entry, old, &new).await
+    }
+
+    /// Writes down that another room is the portal now.
+    async fn moved(&self, entry: &OutboxEntry, old: &str, new: &str) -> Result<(), Failure> {
+        let (request_id, room) = (&entry.request_id, &entry.room);
+        let moved = self.portals.portal_moved(request_id, room, old, new).await;
         moved.map_err(Failure::Journal)?;
-        tracing::info!(
-            request_id = entry.request_id,
-            room = entry.room,
-            old,
-            new,
-            version,
-            "portal replaced"
-        );
+        tracing::info!(request_id, room, old, new, "another room is the portal now");
         Ok(())
     }
 
@@ -273,10 +293,14 @@ impl HomeserverTransport {
                 at,
             } => {
                 let portal = self.portal(entry).await?;
-                let event_id = self
-                    .homeserver
-                    .send(&portal, event_type, txn_id, content, *at)
-                    .await?;
+                let event = Event {
+                    room: &portal,
+                    kind: event_type,
+                    txn_id,
+                    content,
+                    at: *at,
+                };
+                let event_id = self.doubts.send(&self.homeserver, entry, event).await?;
                 tracing::info!(
                     request_id = entry.request_id,
                     room = entry.room,
@@ -310,9 +334,37 @@ impl HomeserverTransport {
                 self.homeserver.join(room_id).await?;
                 tracing::info!(request_id = entry.request_id, room_id, "the bot joined");
             }
-            OutboxBody::PortalSync { room, revision } => self.sync(room, *revision).await?,
+            OutboxBody::PortalSync {
+                room,
+                revision,
+                audit,
+            } => self.sync(room, *revision, *audit).await?,
             OutboxBody::PortalFollow { old, new } => self.follow(entry, old, new).await?,
             OutboxBody::PortalUpgrade { portal, version } => self.upgrade(entry, portal, version).await?,
+            OutboxBody::PortalPicture {
+                portal,
+                user,
+                event_id,
+                mxc,
+            } => {
+                let owner =
+                    MimiUri::parse(user).map_err(|e| HomeserverError::Setup(format!("{user}: {e}")))?;
+                let address = match self.gallery.keep(&self.homeserver, &owner, mxc).await? {
+                    Err(PictureError::Unavailable(why)) => return Err(Failure::Journal(why)),
+                    kept => kept.map_err(|refused| refused.to_string()),
+                };
+                let kept = PictureKept {
+                    portal: portal.clone(),
+                    user: owner,
+                    event_id: event_id.clone(),
+                    address,
+                };
+                let told = self
+                    .portals
+                    .picture_kept(&entry.request_id, &entry.room, kept)
+                    .await;
+                told.map_err(Failure::Journal)?;
+            }
             OutboxBody::PortalClose { portal } => {
                 portal::close(&self.homeserver, &entry.room, portal).await?;
                 let closed = self
@@ -333,9 +385,14 @@ impl HomeserverTransport {
                 event_type,
                 content,
             } => {
-                self.homeserver
-                    .send(room_id, event_type, txn_id, content, None)
-                    .await?;
+                let event = Event {
+                    room: room_id,
+                    kind: event_type,
+                    txn_id,
+                    content,
+                    at: None,
+                };
+                self.doubts.send(&self.homeserver, entry, event).await?;
             }
             OutboxBody::BotTell {
                 user,
@@ -343,9 +400,14 @@ impl HomeserverTransport {
                 content,
             } => {
                 let room = self.conversation(entry, user).await?;
-                self.homeserver
-                    .send(&room, "m.room.message", txn_id, content, None)
-                    .await?;
+                let event = Event {
+                    room: &room,
+                    kind: "m.room.message",
+                    txn_id,
+                    content,
+                    at: None,
+                };
+                self.doubts.send(&self.homeserver, entry, event).await?;
             }
             OutboxBody::GhostLeave {
                 room_id,
@@ -354,9 +416,8 @@ impl HomeserverTransport {
             } => {
                 let uri = MimiUri::parse(user).map_err(|e| HomeserverError::Setup(format!("{user}: {e}")))?;
                 let mxid = ghost::user_id(&uri, self.homeserver.server_name());
-                self.homeserver
-                    .ensure_ghost(&mxid, &portal::profile(&uri))
-                    .await?;
+                let profile = portal::dressed(&self.homeserver, &self.gallery, &uri, (&uri, &mxid)).await?;
+                self.homeserver.ensure_ghost(&mxid, &profile).await?;
                 self.homeserver.leave_as(room_id, &mxid, Some(reason)).await?;
             }
             OutboxBody::ToDevice {

@@ -26,6 +26,9 @@ pub use ledger::Ledger;
 /// Type of a heartbeat.
 pub const HEARTBEAT: &str = "org.causeway.heartbeat";
 
+/// Between two comparisons of all portals' members and state with their rooms. The first is at start.
+const AUDIT_EVERY: Duration = Duration::from_hours(6);
+
 /// Times of the watch.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchSettings {
@@ -139,6 +142,8 @@ struct State {
     newest: Option<(String, String)>,
     /// All timelines are to be compared as soon as possible.
     compare: bool,
+    /// So are all portals' members and state.
+    audit: bool,
 }
 
 impl Watch {
@@ -156,6 +161,7 @@ impl Watch {
             settings,
             state: Mutex::new(State {
                 compare: true,
+                audit: true,
                 ..State::default()
             }),
             seen: Notify::new(),
@@ -189,6 +195,7 @@ impl Watch {
     pub async fn run(&self) {
         self.greet().await;
         let mut compared = None::<tokio::time::Instant>;
+        let mut audited = tokio::time::Instant::now();
         loop {
             let in_time = self.heartbeat().await;
             let due = compared.is_none_or(|at| at.elapsed() >= self.0.settings.compare_every);
@@ -199,6 +206,16 @@ impl Watch {
                     Err(error) => {
                         self.state().compare = true;
                         tracing::warn!(%error, "the portals' timelines can't be compared now");
+                    }
+                }
+            }
+            let wanted = std::mem::take(&mut self.state().audit);
+            if wanted || audited.elapsed() >= AUDIT_EVERY {
+                match self.audit_all().await {
+                    Ok(()) => audited = tokio::time::Instant::now(),
+                    Err(error) => {
+                        self.state().audit = true;
+                        tracing::warn!(error, "the portals' members can't be compared now");
                     }
                 }
             }
@@ -268,6 +285,7 @@ impl Watch {
         let mut state = self.state();
         state.watched.rewound = state.watched.rewound.saturating_add(1);
         state.compare = true;
+        state.audit = true;
     }
 
     fn observe(&self, events: &[Passing]) {

@@ -24,6 +24,15 @@ const client = createClient({
   userId: session.user_id,
   deviceId: session.device_id,
 });
+if (task.to_device) {
+  client.on(ClientEvent.ToDeviceEvent, (event) => {
+    if (event.getType() !== task.to_device) return;
+    console.log(JSON.stringify({ sender: event.getSender(), content: event.getContent() }));
+  });
+  await client.startClient({ initialSyncLimit: 10 });
+  console.log(JSON.stringify({ device: session.device_id }));
+  await new Promise(() => {});
+}
 const open = new Set(task.contents.map((content) => content.id));
 const done = new Promise((resolve) => {
   client.on(RoomEvent.Timeline, (event, room, toStartOfTimeline) => {

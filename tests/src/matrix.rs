@@ -98,6 +98,25 @@ impl User {
         serde_json::from_str(&text).context(&doing)
     }
 
+    /// Uploads a file; answers with its `mxc:` URI.
+    pub async fn upload(&self, octets: &[u8], content_type: &str) -> Result<String> {
+        let doing = "uploading a file";
+        let url = format!("{}/_matrix/media/v3/upload", self.url);
+        let request = self.http.post(url).bearer_auth(&self.token);
+        let request = request.header("content-type", content_type).body(octets.to_vec());
+        let answer: Value = request.send().await.context(doing)?.json().await.context(doing)?;
+        let uri = answer.get("content_uri").and_then(Value::as_str);
+        uri.map(ToOwned::to_owned).context("the address of a file")
+    }
+
+    /// Gets octets.
+    pub async fn octets(&self, path: &str) -> Result<Vec<u8>> {
+        let request = self.http.get(format!("{}{path}", self.url));
+        let answer = request.bearer_auth(&self.token).send().await.context(path)?;
+        let answer = answer.error_for_status().context(path)?;
+        Ok(answer.bytes().await.context(path)?.to_vec())
+    }
+
     /// Makes a private room with somebody.
     pub async fn create_room(&self, invite: &[&str]) -> Result<String> {
         let body = json!({"preset": "trusted_private_chat", "is_direct": true, "invite": invite});
@@ -131,6 +150,13 @@ impl User {
             .and_then(Value::as_str)
             .map(ToOwned::to_owned)
             .context("an event id")
+    }
+
+    /// Redacts an event.
+    pub async fn redact(&self, room: &str, event: &str) -> Result<()> {
+        let (room, event) = (segment(room), segment(event));
+        let path = format!("/_matrix/client/v3/rooms/{room}/redact/{event}/redact-{event}");
+        self.call(Method::PUT, &path, Some(json!({}))).await.map(drop)
     }
 
     /// The content of a state event.

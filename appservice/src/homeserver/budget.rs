@@ -40,6 +40,8 @@ pub enum Endpoint {
     State,
     /// Making rooms, aliases.
     Room,
+    /// Pictures, up and down.
+    Media,
     /// Everything that only reads.
     Read,
     /// The rest.
@@ -48,7 +50,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All of them, with how many requests may be under way at once.
-    const ALL: [(Self, usize); 10] = [
+    const ALL: [(Self, usize); 11] = [
         (Self::Register, 4),
         (Self::Profile, 4),
         (Self::Invite, 4),
@@ -57,6 +59,7 @@ impl Endpoint {
         (Self::Send, 8),
         (Self::State, 4),
         (Self::Room, 2),
+        (Self::Media, 2),
         (Self::Read, 8),
         (Self::Other, 4),
     ];
@@ -64,7 +67,9 @@ impl Endpoint {
     /// The kind of a request, by method and path.
     pub fn of(method: &http::Method, path: &str) -> Self {
         let has = |part: &str| path.contains(part);
-        if *method == http::Method::GET {
+        if has("/media/") {
+            Self::Media
+        } else if *method == http::Method::GET {
             Self::Read
         } else if path.ends_with("/register") {
             Self::Register
@@ -101,6 +106,7 @@ impl Endpoint {
             Self::Send => "send",
             Self::State => "state",
             Self::Room => "room",
+            Self::Media => "media",
             Self::Read => "read",
             Self::Other => "other",
         }
@@ -251,6 +257,12 @@ mod tests {
                 Method::PUT,
                 "/_matrix/client/v3/profile/@a:b/displayname",
                 Endpoint::Profile,
+            ),
+            (Method::POST, "/_matrix/media/v3/upload", Endpoint::Media),
+            (
+                Method::GET,
+                "/_matrix/client/v1/media/download/a.example/x",
+                Endpoint::Media,
             ),
         ] {
             assert_eq!(Endpoint::of(&method, path), endpoint, "{path}");

@@ -2,10 +2,11 @@
 
 use super::{As, Homeserver, HomeserverError, Membership, absent, room_id, user_id};
 use crate::matrix::client::{
-    delete_device, forget_room, get_devices, join_room_by_id, joined_rooms, leave_room, register,
-    set_profile_field,
+    delete_device, forget_room, get_devices, get_profile_field, join_room_by_id, joined_rooms, leave_room,
+    register, set_profile_field,
 };
 use crate::matrix::{LoginType, ProfileFieldValue};
+use crate::pictures::SOURCE_FIELD;
 use serde_json::Value;
 
 /// Profile field that holds a ghost's MIMI URI.
@@ -18,8 +19,8 @@ pub struct GhostProfile {
     pub uri: String,
     /// Display name.
     pub name: String,
-    /// `mxc:` URI of its avatar.
-    pub avatar: Option<String>,
+    /// `mxc:` URI of its picture, and where that came from.
+    pub avatar: Option<(String, String)>,
 }
 
 impl Homeserver {
@@ -42,8 +43,8 @@ impl Homeserver {
             ("displayname", profile.name.as_str()),
             (URI_FIELD, profile.uri.as_str()),
         ];
-        if let Some(avatar) = &profile.avatar {
-            fields.push(("avatar_url", avatar));
+        if let Some((mxc, source)) = &profile.avatar {
+            fields.extend([("avatar_url", mxc.as_str()), (SOURCE_FIELD, source.as_str())]);
         }
         for (name, value) in fields {
             let value = ProfileFieldValue::new(name, Value::from(value))
@@ -60,6 +61,19 @@ impl Homeserver {
         }
         self.ghost_known(user, profile);
         Ok(())
+    }
+
+    /// Where the picture came from that a ghost shows.
+    pub async fn picture_of(&self, user: &str) -> Result<Option<String>, HomeserverError> {
+        let request = get_profile_field::v3::Request::new(user_id(user)?, SOURCE_FIELD.into());
+        match self.call(request, As::Service).await {
+            Ok(answer) => Ok(answer
+                .value
+                .and_then(|field| field.value().as_str().map(ToOwned::to_owned))),
+            Err(error) if error.is_transient() && error.errcode() != Some("M_UNRECOGNIZED") => Err(error),
+            // No such ghost, no such field, or a homeserver without free profile fields.
+            Err(_) => Ok(None),
+        }
     }
 
     /// A ghost joins a room that it is invited to; one that is there stays.

@@ -5,6 +5,10 @@ use crate::HomeserverError;
 use crate::events::{RoomEvent, event_id};
 use crate::matrix::client::{get_context, get_message_events};
 use crate::matrix::{OwnedEventId, uint};
+use serde_json::Value;
+
+/// Pages of a room's newest events that are looked through for one of our own.
+const LOOKED_THROUGH: usize = 5;
 
 /// Where a timeline is read on from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,43 @@ impl Homeserver {
                 .map(|token| Some(From::Token(token)))
                 .ok_or_else(|| HomeserverError::Answer("a context without end".to_owned())),
         }
+    }
+
+    /// An event of the bot's that holds exactly this and isn't older than `since` (Unix ms), if it is among the newest ones
+    /// of the room: whether a request was carried out whose answer never came.
+    pub async fn find_own(
+        &self,
+        room: &str,
+        event_type: &str,
+        content: &Value,
+        since: u64,
+    ) -> Result<Option<String>, HomeserverError> {
+        let mut from = None;
+        for _ in 0..LOOKED_THROUGH {
+            let mut request = get_message_events::v3::Request::backward(room_id(room)?);
+            request.limit = uint!(100);
+            request.from = from;
+            request.filter.types = Some(vec![event_type.to_owned()]);
+            request.filter.senders = Some(vec![self.0.bot.clone()]);
+            let answer = self.call(request, As::Service).await?;
+            let events = answer
+                .chunk
+                .iter()
+                .filter_map(|raw| RoomEvent::parse(raw.json()).ok());
+            let mut newer = 0_usize;
+            for event in events.filter(|event| event.origin_server_ts >= since) {
+                newer = newer.saturating_add(1);
+                let own = event.sender == self.bot() && event.event_type == event_type;
+                if own && event.state_key.is_none() && event.content == *content {
+                    return Ok(Some(event.event_id));
+                }
+            }
+            from = answer.end;
+            if newer == 0 || from.is_none() {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Reads on.

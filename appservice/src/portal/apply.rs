@@ -1,9 +1,10 @@
 //! Carries a portal's plan out, within the homeserver's rate limits.
 
-use super::plan::{Step, plan};
+use super::plan::{AVATAR, Step, plan};
 use super::{alias, alias_localpart};
 use crate::homeserver::{GhostProfile, Homeserver, HomeserverError, Membership};
 use crate::matrix::OwnedRoomAliasId;
+use crate::pictures::{Gallery, SOURCE_FIELD};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mimi_wire::MimiUri;
 use room_engine::{PortalWanted, ghost};
@@ -14,23 +15,62 @@ const AT_ONCE: usize = 4;
 /// Members after which a long piece of work says how far it is.
 const REPORT: usize = 100;
 
-/// What a ghost shows: "bob (b.example)", and the URI in its profile.
-pub fn profile(user: &MimiUri) -> GhostProfile {
-    let name = user.local_id().map_or_else(
+/// Characters of a name that are shown.
+const LONGEST_NAME: usize = 150;
+
+/// What a ghost shows: "bob (b.example)" with the name that its provider tells, its picture, and the URI in its profile.
+/// `ghost` is its Matrix user id, `near` a room or user by way of whose provider a picture can be fetched.
+pub async fn dressed(
+    homeserver: &Homeserver,
+    gallery: &Gallery,
+    near: &MimiUri,
+    (user, ghost): (&MimiUri, &str),
+) -> Result<GhostProfile, HomeserverError> {
+    let shown = gallery.shown(user).await;
+    let name = shown.name.as_deref().filter(|name| !name.trim().is_empty());
+    let name = name
+        .map(ToOwned::to_owned)
+        .or_else(|| user.local_id().map(Into::into));
+    let name = name.map_or_else(
         || user.as_str().to_owned(),
-        |local| format!("{local} ({})", user.domain().as_str()),
+        |name| {
+            let name: String = name.chars().take(LONGEST_NAME).collect();
+            format!("{name} ({})", user.domain().as_str())
+        },
     );
-    GhostProfile {
+    let avatar = match shown.picture {
+        Some(address)
+            if !gallery.has(&address) && homeserver.picture_of(ghost).await?.as_ref() == Some(&address) =>
+        {
+            None
+        }
+        Some(address) => {
+            let mxc = gallery.uploaded(homeserver, near, &address).await?;
+            mxc.map(|mxc| (mxc, address))
+        }
+        None => None,
+    };
+    Ok(GhostProfile {
         uri: user.as_str().to_owned(),
-        name: name.chars().filter(|c| !c.is_control()).take(200).collect(),
-        avatar: None,
-    }
+        name: name.chars().filter(|c| !c.is_control()).take(400).collect(),
+        avatar,
+    })
 }
 
 /// Brings a portal to what it has to show; answers with the number of steps that took. Interrupted, it goes on from
 /// there the next time.
-pub async fn sync(homeserver: &Homeserver, wanted: &PortalWanted) -> Result<usize, HomeserverError> {
+pub async fn sync(
+    homeserver: &Homeserver,
+    gallery: &Gallery,
+    wanted: &PortalWanted,
+) -> Result<usize, HomeserverError> {
     let room = wanted.portal.as_str();
+    let place = Place {
+        homeserver,
+        gallery,
+        mimi: &wanted.room,
+        room,
+    };
     let state = homeserver.full_state(room).await?;
     let steps = plan(wanted, homeserver.bot(), &state);
     let count = steps.len();
@@ -38,12 +78,12 @@ pub async fn sync(homeserver: &Homeserver, wanted: &PortalWanted) -> Result<usiz
         .into_iter()
         .partition(|step| matches!(step, Step::BringIn { .. } | Step::TakeOut(_)));
     for step in &first {
-        carry_out(homeserver, room, step).await?;
+        place.carry_out(step).await?;
     }
     let all = ghosts.len();
     let mut done = 0_usize;
     let mut running = stream::iter(ghosts)
-        .map(|step| async move { carry_out(homeserver, room, &step).await })
+        .map(|step| async move { place.carry_out(&step).await })
         .buffer_unordered(AT_ONCE);
     while running.try_next().await?.is_some() {
         done = done.saturating_add(1);
@@ -76,47 +116,69 @@ pub async fn sync(homeserver: &Homeserver, wanted: &PortalWanted) -> Result<usiz
     Ok(count)
 }
 
-async fn carry_out(homeserver: &Homeserver, room: &str, step: &Step) -> Result<(), HomeserverError> {
-    let done = match step {
-        Step::State { event_type, content } => homeserver
-            .set_state(room, event_type, "", content)
-            .await
-            .map(drop),
-        Step::Unban(user) => homeserver.unban(room, user).await,
-        Step::Invite(user) => homeserver.invite(room, user).await,
-        Step::Remove { user, reason } => homeserver.kick(room, user, Some(reason)).await,
-        Step::Ban(user) => {
-            homeserver
-                .ban(room, user, Some("banned from the MIMI room"))
-                .await
-        }
-        Step::TakeOut(ghost) => homeserver.leave_as(room, ghost, None).await,
-        Step::BringIn { ghost, uri, invited } => bring_in(homeserver, room, ghost, uri, *invited).await,
-    };
-    match done {
-        // One user who can't be invited (deactivated, blocks invitations) holds up nobody else.
-        Err(error) if !error.is_transient() => {
-            metrics::counter!("causeway_portal_steps_refused_total").increment(1);
-            tracing::warn!(portal = room, ?step, %error, "the homeserver refuses a step");
-            Ok(())
-        }
-        other => other,
-    }
+/// Where a plan is carried out.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    homeserver: &'a Homeserver,
+    gallery: &'a Gallery,
+    /// The MIMI room.
+    mimi: &'a MimiUri,
+    /// The Matrix room.
+    room: &'a str,
 }
 
-async fn bring_in(
-    homeserver: &Homeserver,
-    room: &str,
-    user: &str,
-    uri: &str,
-    invited: bool,
-) -> Result<(), HomeserverError> {
-    let mimi = MimiUri::parse(uri).map_err(|e| HomeserverError::Setup(format!("{uri}: {e}")))?;
-    homeserver.ensure_ghost(user, &profile(&mimi)).await?;
-    if !invited {
-        homeserver.invite(room, user).await?;
+impl Place<'_> {
+    async fn carry_out(&self, step: &Step) -> Result<(), HomeserverError> {
+        let (homeserver, room) = (self.homeserver, self.room);
+        let done = match step {
+            Step::State { event_type, content } => homeserver
+                .set_state(room, event_type, "", content)
+                .await
+                .map(drop),
+            Step::Picture(address) => self.show(address).await,
+            Step::Unban(user) => homeserver.unban(room, user).await,
+            Step::Invite(user) => homeserver.invite(room, user).await,
+            Step::Remove { user, reason } => homeserver.kick(room, user, Some(reason)).await,
+            Step::Ban(user) => {
+                homeserver
+                    .ban(room, user, Some("banned from the MIMI room"))
+                    .await
+            }
+            Step::TakeOut(ghost) => homeserver.leave_as(room, ghost, None).await,
+            Step::BringIn { ghost, uri, invited } => self.bring_in(ghost, uri, *invited).await,
+        };
+        match done {
+            // One user who can't be invited (deactivated, blocks invitations) holds up nobody else.
+            Err(error) if !error.is_transient() => {
+                metrics::counter!("causeway_portal_steps_refused_total").increment(1);
+                tracing::warn!(portal = room, ?step, %error, "the homeserver refuses a step");
+                Ok(())
+            }
+            other => other,
+        }
     }
-    homeserver.join_as(room, user).await
+
+    /// Shows a picture. One that can't be had is tried again when the portal is next compared with its room.
+    async fn show(&self, address: &str) -> Result<(), HomeserverError> {
+        let uploaded = self.gallery.uploaded(self.homeserver, self.mimi, address).await?;
+        let Some(mxc) = uploaded else { return Ok(()) };
+        let content = serde_json::json!({ "url": mxc, SOURCE_FIELD: address });
+        self.homeserver
+            .set_state(self.room, AVATAR, "", &content)
+            .await
+            .map(drop)
+    }
+
+    async fn bring_in(&self, ghost: &str, uri: &str, invited: bool) -> Result<(), HomeserverError> {
+        let (homeserver, room) = (self.homeserver, self.room);
+        let user = MimiUri::parse(uri).map_err(|e| HomeserverError::Setup(format!("{uri}: {e}")))?;
+        let profile = dressed(homeserver, self.gallery, self.mimi, (&user, ghost)).await?;
+        homeserver.ensure_ghost(ghost, &profile).await?;
+        if !invited {
+            homeserver.invite(room, ghost).await?;
+        }
+        homeserver.join_as(room, ghost).await
+    }
 }
 
 /// Takes everybody out of a portal and leaves it: ghosts (with their devices, where they are in no other room), Matrix

@@ -4,12 +4,15 @@
 //! somebody changed is put back, and one whose homeserver was restored from a backup is made whole by the same code.
 
 use crate::homeserver::StateEvent;
+use crate::pictures::SOURCE_FIELD;
 use room_engine::{PortalWanted, carrier};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// What the bot alone may do.
 const NOBODY: i64 = 100;
+/// Type of the state event that holds a room's picture.
+pub(super) const AVATAR: &str = "m.room.avatar";
 
 /// One thing to be done in a portal.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +24,8 @@ pub enum Step {
         /// Its content.
         content: Value,
     },
+    /// Show the picture at this `https` address.
+    Picture(String),
     /// Lift a user's ban.
     Unban(String),
     /// Invite a user of the homeserver.
@@ -72,6 +77,10 @@ pub fn plan(wanted: &PortalWanted, bot: &str, state: &[StateEvent]) -> Vec<Step>
     set(carrier::ROOM, content(carrier::ROOM), wanted.info.clone());
     let now = content("m.room.power_levels");
     set("m.room.power_levels", now, power_levels(wanted, bot, now));
+    // Whoever finds a room that can be searched for may ask to be let in; Synapse's directory shows no other rooms.
+    let join_rule = if wanted.published { "knock" } else { "invite" };
+    let now = content("m.room.join_rules");
+    set("m.room.join_rules", now, json!({ "join_rule": join_rule }));
     let text = |event_type: &str, field: &str| {
         content(event_type)
             .and_then(|content| content.get(field))
@@ -91,8 +100,27 @@ pub fn plan(wanted: &PortalWanted, bot: &str, state: &[StateEvent]) -> Vec<Step>
             });
         }
     }
+    steps.extend(picture(wanted, bot, state));
     steps.extend(members(wanted, bot, state));
     steps
+}
+
+/// The room's picture: it is the right one if the bot set it and says that it came from the right address.
+fn picture(wanted: &PortalWanted, bot: &str, state: &[StateEvent]) -> Option<Step> {
+    let now = state
+        .iter()
+        .find(|event| event.event_type == AVATAR && event.state_key.is_empty());
+    let field = |name: &str| now?.content.get(name)?.as_str();
+    let shown = field("url").is_some_and(|url| !url.is_empty());
+    let Some(address) = &wanted.picture else {
+        return shown.then(|| Step::State {
+            event_type: AVATAR,
+            content: json!({}),
+        });
+    };
+    let ours = now.is_some_and(|event| event.sender == bot);
+    let right = ours && shown && field(SOURCE_FIELD) == Some(address);
+    (!right).then(|| Step::Picture(address.clone()))
 }
 
 fn members(wanted: &PortalWanted, bot: &str, state: &[StateEvent]) -> Vec<Step> {
@@ -143,6 +171,8 @@ fn members(wanted: &PortalWanted, bot: &str, state: &[StateEvent]) -> Vec<Step> 
             .strip_prefix('@')
             .is_some_and(|s| s.starts_with(crate::NAMESPACE));
         match member.membership {
+            // Whoever may invite them answers.
+            "knock" if wanted.published && !ghost => {}
             "join" | "invite" | "knock" if ghost => out.push(Step::TakeOut((*mxid).to_owned())),
             "join" | "invite" | "knock" => out.push(Step::Remove {
                 user: (*mxid).to_owned(),
@@ -202,7 +232,7 @@ fn power_levels(wanted: &PortalWanted, bot: &str, now: Option<&Value>) -> Value 
         default,
         &users,
         [t.invite, t.kick, t.ban],
-        [t.roles, t.name, t.topic, t.send],
+        [t.roles, t.name, t.topic, t.avatar, t.send],
     )
 }
 
@@ -211,7 +241,7 @@ pub(super) fn base_levels(
     default: i64,
     users: &Map<String, Value>,
     [invite, kick, ban]: [i64; 3],
-    [roles, name, topic, send]: [i64; 4],
+    [roles, name, topic, avatar, send]: [i64; 5],
 ) -> Value {
     json!({
         "users_default": default,
@@ -227,6 +257,7 @@ pub(super) fn base_levels(
             "m.room.power_levels": roles,
             "m.room.name": name,
             "m.room.topic": topic,
+            AVATAR: avatar,
         },
         "historical": NOBODY,
     })

@@ -43,6 +43,14 @@ impl Watch {
         Ok(())
     }
 
+    /// Has the members and state of all portals compared with their rooms, by the sender in its own time.
+    pub(super) async fn audit_all(&self) -> Result<(), String> {
+        for portal in self.0.ledger.portals().await? {
+            self.0.ledger.audit(&portal).await?;
+        }
+        Ok(())
+    }
+
     /// Up to which of the homeserver's times everything must have been pushed: a heartbeat that came back says that
     /// nothing older is on its way. Without one, what is old enough is taken for missed.
     fn until(&self) -> u64 {

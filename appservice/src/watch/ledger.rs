@@ -14,6 +14,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// These events, oldest first, are the portal's timeline up to and with `up_to`. What was never pushed is taken in
     /// and counted, durably.
     async fn compared(&self, portal: &str, up_to: &str, events: Vec<RoomEvent>) -> Result<usize, String>;
+    /// Has a portal's members and state compared with the room.
+    async fn audit(&self, portal: &str) -> Result<(), String>;
 }
 
 #[async_trait]
@@ -37,5 +39,12 @@ impl Ledger for Engine {
         Self::compared(self, ctx, portal, up_to, events)
             .await
             .map_err(|e| e.to_string())
+    }
+
+    async fn audit(&self, portal: &str) -> Result<(), String> {
+        let ctx = RequestContext {
+            request_id: format!("audit-{portal}"),
+        };
+        self.audit_portal(ctx, portal).await.map_err(|e| e.to_string())
     }
 }

@@ -14,9 +14,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use http::{StatusCode, header};
-use http_body_util::BodyExt as _;
-use mimi_wire::Domain;
-use room_engine::{AssetView, ClientActor, Engine, Refusal, RequestContext};
+use http_body_util::{BodyExt as _, Limited};
+use mimi_wire::{Domain, MimiUri};
+use room_engine::{AssetView, Engine, Refusal, RequestContext};
 use std::sync::Arc;
 use std::time::Duration;
 use store::{BlobHash, Store};
@@ -119,10 +119,17 @@ impl Download {
 
     /// The whole of it.
     pub async fn collect(self) -> Result<Bytes, AssetError> {
-        let collected = self.body.collect().await;
-        collected
-            .map(http_body_util::Collected::to_bytes)
-            .map_err(|_| AssetError::Body(BodyError::Broken))
+        self.collect_up_to(usize::MAX).await
+    }
+
+    /// The whole of it, if that is no more than so many octets.
+    pub async fn collect_up_to(self, most: usize) -> Result<Bytes, AssetError> {
+        let collected = Limited::new(self.body, most).collect().await;
+        let whole = collected.map(http_body_util::Collected::to_bytes);
+        whole.map_err(|e| match e.downcast_ref::<http_body_util::LengthLimitError>() {
+            Some(_) => AssetError::TooLarge(most),
+            None => AssetError::Body(BodyError::Broken),
+        })
     }
 }
 
@@ -173,14 +180,14 @@ impl Assets {
     pub async fn keep(
         &self,
         ctx: RequestContext,
-        who: &ClientActor,
+        user: &MimiUri,
         body: Body,
     ) -> Result<(String, u64), AssetError> {
         let taken = tokio::time::timeout(self.0.time, self.take(body)).await;
         let (pieces, size) = taken.unwrap_or(Err(AssetError::Body(BodyError::Timeout)))?;
         let mut id = [0; 32];
         getrandom::fill(&mut id).map_err(|e| Refusal::Internal(e.to_string()))?;
-        self.0.engine.add_asset(ctx, who, id, pieces, size).await?;
+        self.0.engine.add_asset(ctx, user, id, pieces, size).await?;
         metrics::counter!("causeway_assets_kept_total").increment(1);
         Ok((format!("{}{}", self.0.base, URL_SAFE_NO_PAD.encode(id)), size))
     }

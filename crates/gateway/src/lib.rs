@@ -13,6 +13,7 @@ pub mod keys;
 pub mod manager;
 pub mod matrix;
 pub mod mimi_client;
+mod pictures;
 pub mod reload;
 pub mod schemas;
 pub mod senders;

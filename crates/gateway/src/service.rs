@@ -12,6 +12,7 @@ use crate::heads;
 use crate::keys;
 use crate::matrix;
 use crate::mimi_client::MimiClient;
+use crate::pictures::PeerPictures;
 use crate::reload::Reloader;
 use crate::senders::{MimiTransport, Senders, Transports};
 use crate::tls::Live;
@@ -19,7 +20,8 @@ use crate::web::{
     Listener, PeerAllowance, PeerLimits, Stop, StopHandle, TlsSource, observe, refused, stop_pair,
 };
 use appservice::{
-    AppserviceState, Homeserver, HomeserverSettings, HomeserverTransport, KeyRing, Watch, WatchSettings,
+    AppserviceState, Gallery, Homeserver, HomeserverSettings, HomeserverTransport, KeyRing, Watch,
+    WatchSettings,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use ohttp::Gateway;
@@ -189,7 +191,7 @@ impl Service {
             engine.clone(),
             client.clone(),
             store.clone(),
-            (assets, ohttp),
+            (assets.clone(), ohttp),
             openid,
             stop.clone(),
         );
@@ -279,9 +281,16 @@ impl Service {
         let (stop_background, stop) = stop_pair();
         let peers: Arc<dyn Transport> = Arc::new(MimiTransport::new(client.clone(), engine.clone()));
         let to_homeserver = beside.as_ref().map(|b| -> Arc<dyn Transport> {
-            let transport = HomeserverTransport::new(b.homeserver.clone(), Arc::new(engine.clone()));
+            let pictures = PeerPictures::new(engine.clone(), client.clone(), assets);
             let version = config.appservice.as_ref().and_then(|a| a.room_version.clone());
-            Arc::new(transport.with_room_version(version))
+            let transport = HomeserverTransport::new(b.homeserver.clone(), Arc::new(engine.clone()))
+                .with_room_version(version)
+                .with_gallery(Gallery::new(Arc::new(pictures)));
+            Arc::new(if nodes.cluster().is_some() {
+                transport.beside_others()
+            } else {
+                transport
+            })
         });
         let to_servers = federation
             .clone()

@@ -737,6 +737,11 @@ pub enum Want {
         /// The subject.
         topic: String,
     },
+    /// Change the room's picture.
+    SetPicture {
+        /// Its `https` address; empty: none.
+        address: String,
+    },
     /// Leave the room.
     Leave,
 }
@@ -753,6 +758,8 @@ impl Want {
             Self::SetRole { user, role } => format!("give {user} role {role}"),
             Self::Rename { name } => format!("rename the room to {name:?}"),
             Self::SetTopic { topic } => format!("set the topic to {topic:?}"),
+            Self::SetPicture { address } if address.is_empty() => "take the room's picture away".to_owned(),
+            Self::SetPicture { address } => format!("set the room's picture to {address}"),
             Self::Leave => "leave the room".to_owned(),
         }
     }
@@ -776,8 +783,8 @@ pub enum WishOutcome {
 }
 
 /// `PUT /rooms/{room}/card`: what a member knows of a room whose hub is elsewhere, for the portal to show. A provider
-/// that follows a room can't read this itself. It tells the own provider the participants, their roles, the name and the
-/// subject, which the hub knows anyway; nothing is judged by it.
+/// that follows a room can't read this itself. It tells the own provider the participants, their roles, the name, the
+/// subject and the picture's address, which the hub knows anyway; nothing is judged by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoomCard {
     /// The epoch it is of.
@@ -788,6 +795,9 @@ pub struct RoomCard {
     pub name: Option<String>,
     /// Its subject.
     pub topic: Option<String>,
+    /// The `https` address of its picture.
+    #[serde(default)]
+    pub picture: Option<String>,
     /// The data of the component `roles_list`.
     pub roles: Option<B64>,
     /// User URIs with role indices.

@@ -91,6 +91,9 @@ enum Command {
     Topic(rooms::TextArgs),
     /// Replace this device's keys in a room's group: whoever has got hold of the old ones reads no further.
     RenewKeys(rooms::RoomArg),
+    /// Change a room's picture to the one at this https address (see `upload`); an empty one takes it away.
+    Picture(rooms::TextArgs),
+    Upload(attach::UploadArgs),
     Chat(chat::ChatArgs),
     Consent(people::ConsentArgs),
     Profile(people::ProfileArgs),
@@ -139,6 +142,8 @@ pub async fn run(args: ClientArgs) -> Result<(), CliError> {
         Command::Rename(args) => rooms::rename(&mut place.client()?, &args, out).await,
         Command::Topic(args) => rooms::topic(&mut place.client()?, &args, out).await,
         Command::RenewKeys(args) => rooms::renew_keys(&mut place.client()?, &args, out).await,
+        Command::Picture(args) => rooms::picture(&mut place.client()?, &args, out).await,
+        Command::Upload(args) => attach::upload(&place.client()?, &args, out).await,
         Command::Chat(args) => chat::chat(&mut place.client()?, &args, out).await,
         Command::Consent(args) => people::consent(&place.client()?, args, out).await,
         Command::Profile(args) => people::profile(&place.client()?, args, out).await,

@@ -191,10 +191,15 @@ impl<T: Transport> Client<T> {
 
     /// Founds a room. Returns its URI.
     pub async fn create(&mut self, name: &str) -> Result<String, ClientError> {
+        self.create_as(name, false).await
+    }
+
+    /// The same; `discoverable`: it can be searched for.
+    pub async fn create_as(&mut self, name: &str, discoverable: bool) -> Result<String, ClientError> {
         // The hub may have rotated its keys since this device signed in; a new room has to name the newest.
         let provider = self.transport.provider().await?;
         self.engine.provider_is(provider)?;
-        let uri = self.engine.found(name)?;
+        let uri = self.engine.found(name, discoverable)?;
         self.finish_foundings().await?;
         Ok(uri)
     }

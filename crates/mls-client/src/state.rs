@@ -161,12 +161,15 @@ pub enum Intent {
         /// User URIs with role indices.
         changes: Vec<(String, u32)>,
     },
-    /// The room's name or subject to be changed.
+    /// The room's name, subject or picture to be changed.
     Describe {
         /// The new name.
         name: Option<String>,
         /// The new subject.
         topic: Option<String>,
+        /// The `https` address of the new picture; empty: none.
+        #[serde(default)]
+        picture: Option<String>,
     },
     /// This device's keys in the group to be replaced.
     RenewKeys,

@@ -148,6 +148,7 @@ pub(crate) enum RoomCommand {
     /// Look at the portal and put it right.
     SyncPortal {
         why: Option<String>,
+        audit: bool,
     },
     Unbridge,
     /// Replace the portal by a room of this version.

@@ -139,6 +139,9 @@ pub enum OutboxBody {
         room: String,
         /// The revision that has to be reached.
         revision: u64,
+        /// Nothing has changed that we know of: whatever there is to do, the homeserver has lost.
+        #[serde(default)]
+        audit: bool,
     },
     /// The portal was replaced by another room: follow it there, or put one of our own in its place. The outcome comes
     /// back as [`Engine::portal_moved`](crate::Engine::portal_moved).
@@ -155,6 +158,18 @@ pub enum OutboxBody {
         portal: String,
         /// The room version.
         version: String,
+    },
+    /// A user set a picture in the portal: keep it for the MIMI side. The outcome comes back as
+    /// [`Engine::picture_kept`](crate::Engine::picture_kept).
+    PortalPicture {
+        /// Matrix room id.
+        portal: String,
+        /// The MIMI user who set it.
+        user: String,
+        /// The event that set it.
+        event_id: String,
+        /// The homeserver's media.
+        mxc: String,
     },
     /// Take everybody out of the portal, aliases and ghosts' devices with them, and leave. The outcome comes back as
     /// [`Engine::portal_closed`](crate::Engine::portal_closed).
@@ -328,6 +343,7 @@ impl OutboxBody {
             Self::PortalSync { .. } => "portal_sync",
             Self::PortalFollow { .. } => "portal_follow",
             Self::PortalUpgrade { .. } => "portal_upgrade",
+            Self::PortalPicture { .. } => "portal_picture",
             Self::PortalClose { .. } => "portal_close",
             Self::BotSend { .. } => "bot_send",
             Self::BotTell { .. } => "bot_tell",

@@ -211,7 +211,7 @@ impl RoomState {
                 entry,
             } => self.refuse_submission(env, ctx, user, id, refusal, *entry),
             RoomCommand::PortalRequest(request) => self.portal_request(env, ctx, request).await,
-            RoomCommand::SyncPortal { why } => self.sync_again(env, ctx, why.as_deref()),
+            RoomCommand::SyncPortal { why, audit } => self.sync_again(env, ctx, why.as_deref(), *audit),
             RoomCommand::PortalMoved { old, new } => self.portal_moved(env, ctx, old, new),
             RoomCommand::PortalClosed { portal } => self.portal_closed(env, ctx, portal),
             RoomCommand::Unbridge => self.unbridge(env, ctx),

@@ -69,6 +69,8 @@ pub struct RoomCard {
     pub name: Option<String>,
     /// Its subject.
     pub topic: Option<String>,
+    /// The `https` address of its picture.
+    pub picture: Option<String>,
     /// The `roles_list` component's data.
     pub roles: Option<Vec<u8>>,
     /// Participants with their roles.
@@ -88,6 +90,8 @@ pub struct PortalWanted {
     pub name: Option<String>,
     /// Topic.
     pub topic: Option<String>,
+    /// The `https` address of its picture.
+    pub picture: Option<String>,
     /// Content of `org.causeway.room`.
     pub info: serde_json::Value,
     /// Who is to be seen, by Matrix user id.
@@ -96,6 +100,19 @@ pub struct PortalWanted {
     pub thresholds: crate::room::Thresholds,
     /// Whether it is listed in the homeserver's directory.
     pub published: bool,
+}
+
+/// What became of a picture that a user of this provider set in a portal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureKept {
+    /// Matrix room id of the portal.
+    pub portal: String,
+    /// Who set it.
+    pub user: MimiUri,
+    /// The event that set it.
+    pub event_id: String,
+    /// Where it is kept, or why it isn't.
+    pub address: Result<String, String>,
 }
 
 /// One who is to be seen in a portal.

@@ -66,6 +66,11 @@ pub enum Want {
         /// The subject.
         topic: String,
     },
+    /// Change the room's picture.
+    SetPicture {
+        /// Its `https` address; empty: none.
+        address: String,
+    },
     /// Leave the room.
     Leave,
 }
@@ -82,6 +87,8 @@ impl Want {
             Self::SetRole { user, role } => format!("give {user} role {role}"),
             Self::Rename { name } => format!("rename the room to {name:?}"),
             Self::SetTopic { topic } => format!("set the topic to {topic:?}"),
+            Self::SetPicture { address } if address.is_empty() => "take the room's picture away".to_owned(),
+            Self::SetPicture { address } => format!("set the room's picture to {address}"),
             Self::Leave => "leave the room".to_owned(),
         }
     }

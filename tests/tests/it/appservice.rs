@@ -91,11 +91,21 @@ impl Beside {
 
     /// The same with a changed configuration of the homeserver.
     pub(crate) async fn start_with(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Self {
+        Self::start_as(false, change).await
+    }
+
+    /// The same where the operator keeps the application service to the homeserver's rate limits.
+    pub(crate) async fn start_limited(change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Self {
+        Self::start_as(true, change).await
+    }
+
+    async fn start_as(limited: bool, change: impl FnOnce(&mut serde_json::Map<String, Value>)) -> Self {
         causeway_tests::install_tls();
         let place = Place::new();
         let [address] = free_addresses::<1>().unwrap();
-        let registration =
+        let mut registration =
             Registration::generate("a.example", &format!("http://{address}"), getrandom::fill).unwrap();
+        registration.rate_limited = Some(limited);
         let synapse = homeserver_with(&place, &registration, change).await;
         let homeserver = Homeserver::new(HomeserverSettings {
             url: synapse.url().to_owned(),

@@ -1,17 +1,17 @@
 //! Clients that nobody here wrote take part: matrix-nio (Python) and matrix-js-sdk (Node) put opaque events into a portal
-//! of a real Synapse and read the answers there.
+//! of a real Synapse and read the answers there, and are woken by to-device events.
 
 use crate::faults::Side;
 use crate::support::homeserver_there;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use mls_client::transport::{Http, Transport as _};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 /// A file of the repository, or a visible skip; never a skip in CI.
 fn there(path: &str, what: &str) -> Option<PathBuf> {
@@ -113,6 +113,109 @@ async fn converse(mut client: Command, sizes: &[usize]) {
     side.stop().await;
 }
 
+/// What a client that listens has said so far, line by line.
+struct Heard {
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl Heard {
+    async fn until(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let wait = tokio::time::timeout(Duration::from_mins(2), async {
+            loop {
+                let line = self.lines.next_line().await.unwrap().expect("the client ended");
+                if let Some(value) = serde_json::from_str(&line).ok().filter(&fits) {
+                    return value;
+                }
+            }
+        });
+        wait.await.unwrap_or_else(|_| panic!("{what}: nothing heard"))
+    }
+}
+
+/// A client that nobody here wrote gets a Welcome, and is told of a message, by to-device events.
+async fn be_woken(mut client: Command) {
+    if !homeserver_there() {
+        return;
+    }
+    let side = Side::start().await;
+    let task = json!({
+        "homeserver": side.synapse.url(), "user": "@alice:a.example", "password": "password",
+        "to_device": "org.causeway.wake",
+    });
+    let mut child = client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(task.to_string().as_bytes()).await.unwrap();
+    drop(stdin);
+    let mut heard = Heard {
+        lines: BufReader::new(child.stdout.take().unwrap()).lines(),
+        _child: child,
+    };
+    let device = heard.until("the device", |line| line["device"].is_string()).await;
+    side.alice
+        .run(&["wake", device["device"].as_str().unwrap()])
+        .await
+        .unwrap();
+
+    side.alice.run(&["register-keys"]).await.unwrap();
+    let dora = side.another_user("dora").await;
+    let made = dora.run(&["create", "Wake up"]).await.unwrap();
+    let room = made["room"].as_str().unwrap();
+    dora.run(&["add", room, "mimi://a.example/u/alice"])
+        .await
+        .unwrap();
+    let woken = heard
+        .until("the Welcome", |line| {
+            line["content"]["room"] == room && line["content"]["welcome"].is_string()
+        })
+        .await;
+    assert_eq!(woken["sender"], "@_mimi:a.example");
+    let welcome = woken["content"]["welcome"].as_str().unwrap();
+    let octets = STANDARD_NO_PAD.decode(welcome).unwrap();
+    // RFC 9420 section 6: an MLSMessage of version mls10 and wire format mls_welcome.
+    assert_eq!(octets[..4], [0, 1, 0, 3]);
+    let place: u64 = woken["content"]["pos"].as_str().unwrap().parse().unwrap();
+
+    side.alice.run(&["sync"]).await.unwrap();
+    dora.run(&["sync"]).await.unwrap();
+    // Whoever was woken follows the feed for a while, and isn't woken again within that time.
+    tokio::time::sleep(2 * room_engine::wake::PAUSE).await;
+    dora.send(room, "wake up", Duration::from_mins(1)).await.unwrap();
+    heard
+        .until("the message", |line| {
+            let pos = line["content"]["pos"]
+                .as_str()
+                .and_then(|pos| pos.parse::<u64>().ok());
+            line["content"]["room"] == room && pos.is_some_and(|pos| pos > place)
+        })
+        .await;
+    side.alice.run(&["sync"]).await.unwrap();
+    let texts = side.alice.messages(room).await.unwrap();
+    assert!(texts.iter().any(|message| message.text == "wake up"));
+    side.stop().await;
+}
+
+/// matrix-nio, or nothing to test with.
+fn nio() -> Option<Command> {
+    let python = there(".venv-clients/bin/python", "matrix-nio")?;
+    let mut client = Command::new(python);
+    client.arg(there("tests/clients/nio_client.py", "the script")?);
+    Some(client)
+}
+
+/// matrix-js-sdk, or nothing to test with.
+fn js_sdk() -> Option<Command> {
+    there("tests/clients/node_modules/matrix-js-sdk", "matrix-js-sdk")?;
+    let mut client = Command::new("node");
+    client.arg(there("tests/clients/js_sdk_client.mjs", "the script")?);
+    Some(client)
+}
+
 /// Octets of text that make the event about as large as a homeserver takes one.
 const LARGE: usize = 47_800;
 /// Octets of a message that doesn't fit into an event.
@@ -124,27 +227,28 @@ const BY_REFERENCE: usize = 150_000;
 /// reference.
 #[tokio::test(flavor = "multi_thread")]
 async fn matrix_nio_sends_opaque_events_and_reads_the_answers() {
-    let (Some(python), Some(script)) = (
-        there(".venv-clients/bin/python", "matrix-nio"),
-        there("tests/clients/nio_client.py", "the script"),
-    ) else {
-        return;
-    };
-    let mut client = Command::new(python);
-    client.arg(script);
+    let Some(client) = nio() else { return };
     converse(client, &[10, 1000, LARGE, BY_REFERENCE]).await;
 }
 
 /// The same with a client of another family.
 #[tokio::test(flavor = "multi_thread")]
 async fn matrix_js_sdk_sends_opaque_events_and_reads_the_answers() {
-    let (Some(_), Some(script)) = (
-        there("tests/clients/node_modules/matrix-js-sdk", "matrix-js-sdk"),
-        there("tests/clients/js_sdk_client.mjs", "the script"),
-    ) else {
-        return;
-    };
-    let mut client = Command::new("node");
-    client.arg(script);
+    let Some(client) = js_sdk() else { return };
     converse(client, &[10, 1000, LARGE, BY_REFERENCE]).await;
+}
+
+/// "Encrypted rooms: can't decrypt, device churn" (hookshot#594, mautrix whatsapp#593): Welcome and feed wake-ups reach a
+/// Matrix device as plain to-device events, without Olm.
+#[tokio::test(flavor = "multi_thread")]
+async fn matrix_nio_gets_a_welcome_and_wake_ups_by_to_device() {
+    let Some(client) = nio() else { return };
+    be_woken(client).await;
+}
+
+/// The same with a client of another family.
+#[tokio::test(flavor = "multi_thread")]
+async fn matrix_js_sdk_gets_a_welcome_and_wake_ups_by_to_device() {
+    let Some(client) = js_sdk() else { return };
+    be_woken(client).await;
 }

@@ -28,7 +28,9 @@ pub(crate) struct FaultProxy(Arc<Inner>);
 
 struct Inner {
     address: SocketAddr,
-    target: String,
+    /// Where requests are passed on to: in turn, and to the next one where one can't be reached.
+    targets: Mutex<Vec<String>>,
+    turn: AtomicUsize,
     fault: Mutex<Fault>,
     held: tokio::sync::Mutex<Option<Held>>,
     requests: AtomicUsize,
@@ -46,7 +48,8 @@ impl FaultProxy {
         let [address] = free_addresses().unwrap();
         let proxy = Self(Arc::new(Inner {
             address,
-            target: target.to_owned(),
+            targets: Mutex::new(vec![target.to_owned()]),
+            turn: AtomicUsize::new(0),
             fault: Mutex::new(Fault::None),
             held: tokio::sync::Mutex::new(None),
             requests: AtomicUsize::new(0),
@@ -66,6 +69,11 @@ impl FaultProxy {
         *self.0.fault.lock().unwrap() = fault;
     }
 
+    /// Passes on to this one too.
+    pub(crate) fn also(&self, target: &str) {
+        self.0.targets.lock().unwrap().push(target.to_owned());
+    }
+
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.0.requests.load(Ordering::SeqCst)
@@ -79,30 +87,44 @@ impl FaultProxy {
     }
 
     async fn pass(&self, head: &axum::http::request::Parts, body: &Bytes) -> Response {
+        let targets = self.0.targets.lock().unwrap().clone();
+        let first = self.0.turn.fetch_add(1, Ordering::SeqCst);
+        for number in 1..targets.len() {
+            let target = &targets[(first + number) % targets.len()];
+            if let Ok(response) = self.pass_to(target, head, body).await {
+                return response;
+            }
+        }
+        let last = self.pass_to(&targets[first % targets.len()], head, body).await;
+        last.unwrap_or_else(|error| (axum::http::StatusCode::BAD_GATEWAY, error.to_string()).into_response())
+    }
+
+    async fn pass_to(
+        &self,
+        target: &str,
+        head: &axum::http::request::Parts,
+        body: &Bytes,
+    ) -> Result<Response, reqwest::Error> {
         let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
         let mut request = self
             .0
             .http
-            .request(head.method.clone(), format!("{}{path}", self.0.target))
+            .request(head.method.clone(), format!("{target}{path}"))
             .body(body.clone());
         for name in ["authorization", "content-type", "x-request-id"] {
             if let Some(value) = head.headers.get(name) {
                 request = request.header(name, value);
             }
         }
-        match request.send().await {
-            Ok(answer) => {
-                let mut response = Response::builder().status(answer.status());
-                for name in ["content-type", "retry-after", "date"] {
-                    if let Some(value) = answer.headers().get(name) {
-                        response = response.header(name, value);
-                    }
-                }
-                let body = answer.bytes().await.unwrap_or_default();
-                response.body(Body::from(body)).unwrap()
+        let answer = request.send().await?;
+        let mut response = Response::builder().status(answer.status());
+        for name in ["content-type", "retry-after", "date"] {
+            if let Some(value) = answer.headers().get(name) {
+                response = response.header(name, value);
             }
-            Err(error) => (axum::http::StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
         }
+        let body = answer.bytes().await.unwrap_or_default();
+        Ok(response.body(Body::from(body)).unwrap())
     }
 }
 

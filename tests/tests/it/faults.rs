@@ -1,10 +1,10 @@
 //! What goes wrong between a homeserver and a gateway, with a real Synapse and a real `causeway`. After each: nothing is
 //! lost, nothing is doubled, and an operator is told. Each test names the complaint of operators that it closes.
 
+mod several_nodes;
+
 use crate::fault_proxy::{Fault, FaultProxy};
-use crate::support::{Place, homeserver_there};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::support::{Place, homeserver_there, submission};
 use causeway_tests::client::Client;
 use causeway_tests::matrix::{User, eventually};
 use causeway_tests::process::free_addresses;
@@ -29,7 +29,7 @@ pub(crate) struct Side {
     pub(crate) portal: String,
     matrix: User,
     sent: Vec<String>,
-    _place: Place,
+    place: Place,
 }
 
 impl Side {
@@ -90,7 +90,7 @@ impl Side {
             portal: String::new(),
             matrix,
             sent: Vec::new(),
-            _place: place,
+            place,
         };
         side.send("before anything went wrong").await;
         side.enter_portal().await;
@@ -105,16 +105,7 @@ impl Side {
 
     /// Alice's client puts a message into the portal: the homeserver has acknowledged it, the gateway may not know of it.
     pub(crate) async fn hand_in(&mut self, text: &str) {
-        let (id, message) = {
-            let mut engine =
-                mls_client::Engine::open(self.alice.profile(), None, Duration::from_secs(30)).unwrap();
-            let id = engine
-                .compose(&self.room, text, "text/plain;charset=utf-8")
-                .unwrap();
-            let (submission, _) = engine.submission(&self.room, &id).unwrap();
-            (id, URL_SAFE_NO_PAD.encode(&submission.message.0))
-        };
-        let content = serde_json::json!({"id": id, "message": message});
+        let (id, content) = submission(&self.alice, &self.room, text);
         self.matrix
             .send(&self.portal, "org.causeway.message", &id, content)
             .await
@@ -141,6 +132,17 @@ impl Side {
             Ok((texts.len() >= wanted.len()).then_some(texts))
         });
         assert_eq!(found.await.unwrap(), wanted);
+    }
+
+    /// Another user of the same homeserver.
+    pub(crate) async fn another_user(&self, name: &str) -> Client {
+        self.synapse.register(name, "password").await.unwrap();
+        let place = self.place.path("profiles");
+        let login = (name, "password");
+        let client = Client::login_matrix(&place, name, &self.gateway, &self.synapse, login, "laptop");
+        let client = client.await.unwrap();
+        client.run(&["register-keys"]).await.unwrap();
+        client
     }
 
     /// Waits for a word in what `/readyz` warns of; an empty one: until it warns of nothing.
@@ -468,6 +470,18 @@ async fn a_poisonous_event_is_set_aside_for_operators_and_the_doctor_finds_every
     .unwrap();
     assert_eq!(aside[0]["room_id"], dm.as_str());
     assert!(!aside[0]["reason"].as_str().unwrap().is_empty());
+    // And the other way round.
+    for n in 0..99 {
+        if n == 57 {
+            let poison = serde_json::json!({"nonce": {"deep": [n]}});
+            mallory
+                .send(&dm, "org.causeway.login", "the last", poison)
+                .await
+                .unwrap();
+        }
+        side.hand_in(&format!("good {n}")).await;
+    }
+    side.everything_is_there_once().await;
 
     let report = side.doctor().await;
     for line in report["lines"].as_array().unwrap() {

@@ -162,8 +162,8 @@ impl Two {
     }
 }
 
-/// A node joins a homeserver's room; messages and state go both ways; a cut with a race of topics, a kick and power
-/// levels on both sides heals to one state.
+/// "After a partition a server doesn't catch up until another event comes" (synapse#2528, #6958): a node joins a homeserver's
+/// room; messages and state go both ways; a cut with a race of topics on both sides heals to one state, a quiet one too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_of_a_homeserver() {
     if !homeserver_there() {

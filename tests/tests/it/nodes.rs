@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// What a node says of all.
-async fn nodes(node: &Provider) -> Option<Value> {
+pub(crate) async fn nodes(node: &Provider) -> Option<Value> {
     let text = run(node.command().unwrap().args(["node", "ls", "--json"]))
         .await
         .ok()?;

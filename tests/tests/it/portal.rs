@@ -3,6 +3,9 @@
 
 mod acts;
 mod admins;
+mod losses;
+mod pictures;
+mod published;
 mod stage;
 
 use crate::support::homeserver_there;

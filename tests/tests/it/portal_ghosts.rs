@@ -10,7 +10,7 @@ use room_engine::outbox::{Delivery, Destination, OutboxBody, OutboxEntry, Transp
 use room_engine::{PortalMember, PortalWanted, Thresholds, ghost};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,34 @@ fn ghosts() -> usize {
 struct Rooms {
     portals: Mutex<BTreeMap<String, String>>,
     ghosts: AtomicUsize,
+    published: AtomicBool,
+    /// Goes up with each change.
+    revision: AtomicU64,
 }
 
 impl Rooms {
+    fn of(ghosts: usize) -> Arc<Self> {
+        Arc::new(Self {
+            portals: Mutex::default(),
+            ghosts: AtomicUsize::new(ghosts),
+            published: AtomicBool::new(false),
+            revision: AtomicU64::new(1),
+        })
+    }
+
+    /// From now on so many ghosts and listed or not: the entry that says so.
+    fn now(&self, room: &str, ghosts: usize, published: bool) -> OutboxEntry {
+        self.ghosts.store(ghosts, Ordering::SeqCst);
+        self.published.store(published, Ordering::SeqCst);
+        let revision = self.revision.fetch_add(1, Ordering::SeqCst) + 1;
+        let sync = OutboxBody::PortalSync {
+            room: room.to_owned(),
+            revision,
+            audit: false,
+        };
+        entry(room, 100 + revision, sync)
+    }
+
     fn wanted_now(&self, room: &str) -> Option<PortalWanted> {
         let portal = self.portals.lock().unwrap().get(room)?.clone();
         let count = self.ghosts.load(Ordering::SeqCst);
@@ -44,13 +69,14 @@ impl Rooms {
         Some(PortalWanted {
             room: MimiUri::parse(room).unwrap(),
             portal,
-            revision: u64::try_from(count).unwrap() + 1,
+            revision: self.revision.load(Ordering::SeqCst),
             name: Some("Crowd".into()),
             topic: None,
+            picture: None,
             info: json!({"room": room, "hub": "a.example", "group_id": "AA", "mode": "opaque"}),
             members: (0..count).map(member).collect(),
             thresholds: Thresholds::default(),
-            published: false,
+            published: self.published.load(Ordering::SeqCst),
         })
     }
 }
@@ -102,6 +128,76 @@ async fn done(transport: &HomeserverTransport, entry: &OutboxEntry) -> usize {
     unreachable!()
 }
 
+async fn made(transport: &HomeserverTransport, room: &str) {
+    let create = OutboxBody::PortalCreate {
+        name: None,
+        invite: Vec::new(),
+        info: json!({"room": room, "hub": "a.example", "group_id": "AA", "mode": "opaque"}),
+    };
+    done(transport, &entry(room, 1, create)).await;
+}
+
+/// "Joining takes hours, or floods" (synapse#8138, #9663, appservice-irc#199): a homeserver that limits joins (429) gets each
+/// when it allows it. And a room that can be searched for is in its directory for as long as it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_wait_for_the_homeservers_limits_and_a_published_room_is_in_its_directory() {
+    if !homeserver_there() {
+        return;
+    }
+    let mut beside = Beside::start_limited(|config| {
+        config.insert(
+            "rc_joins_per_room".into(),
+            json!({"per_second": 2, "burst_count": 3}),
+        );
+        // Without statistics a Synapse has an empty directory.
+        config.insert("stats".into(), json!({"enabled": true}));
+        config.insert("room_list_publication_rules".into(), json!([{"action": "allow"}]));
+    })
+    .await;
+    let alice = beside.synapse.register("alice", "password").await.unwrap();
+    let listed = async |portal: &str| {
+        let list = alice
+            .call(reqwest::Method::GET, "/_matrix/client/v3/publicRooms", None)
+            .await
+            .unwrap();
+        let rooms = list["chunk"].as_array().unwrap();
+        rooms.iter().any(|room| room["room_id"] == portal)
+    };
+    let rooms = Rooms::of(0);
+    let transport = HomeserverTransport::new(beside.homeserver.clone(), rooms.clone());
+    let room = "mimi://a.example/r/limited";
+    made(&transport, room).await;
+    let portal = rooms.portals.lock().unwrap()[room].clone();
+    let told_to_wait = done(&transport, &rooms.now(room, 12, true)).await;
+    assert!(told_to_wait > 0, "Synapse limited nothing");
+    let state = beside.homeserver.full_state(&portal).await.unwrap();
+    let joined = state.iter().filter(|event| {
+        event.state_key.starts_with("@_mimi_") && event.content["membership"] == json!("join")
+    });
+    assert_eq!(joined.count(), 12);
+
+    // Synapse counts rooms in the background, and answers from a cache.
+    let becomes = async |wanted: bool| {
+        eventually("the directory to follow", Duration::from_mins(2), || async {
+            Ok((listed(&portal).await == wanted).then_some(()))
+        })
+        .await
+        .unwrap();
+    };
+    becomes(true).await;
+    done(&transport, &rooms.now(room, 12, false)).await;
+    becomes(false).await;
+    done(&transport, &rooms.now(room, 12, true)).await;
+    becomes(true).await;
+    // Given up, it is in no directory any more.
+    let close = OutboxBody::PortalClose {
+        portal: portal.clone(),
+    };
+    done(&transport, &entry(room, 200, close)).await;
+    becomes(false).await;
+    beside.synapse.stop().await.unwrap();
+}
+
 /// "rate_limited: false not honoured on joins and invites; joining takes hours" (synapse#8138, #9663), "membership
 /// floods" (appservice-irc#1174), "ghosts left behind after unbridging" (appservice-discord#719): a crowd comes in and
 /// goes again, and another room's message doesn't wait for it.
@@ -115,29 +211,17 @@ async fn a_crowd_of_ghosts_neither_floods_the_homeserver_nor_holds_up_other_room
     })
     .await;
     let count = ghosts();
-    let rooms = Arc::new(Rooms {
-        portals: Mutex::default(),
-        ghosts: AtomicUsize::new(count),
-    });
+    let rooms = Rooms::of(count);
     let transport = HomeserverTransport::new(beside.homeserver.clone(), rooms.clone());
     let (crowd, quiet) = ("mimi://a.example/r/crowd", "mimi://a.example/r/quiet");
-    for (n, room) in [crowd, quiet].into_iter().enumerate() {
-        let create = OutboxBody::PortalCreate {
-            name: None,
-            invite: Vec::new(),
-            info: json!({"room": room, "hub": "a.example", "group_id": "AA", "mode": "opaque"}),
-        };
-        done(&transport, &entry(room, u64::try_from(n).unwrap() + 1, create)).await;
+    for room in [crowd, quiet] {
+        made(&transport, room).await;
     }
     let portal = rooms.portals.lock().unwrap()[crowd].clone();
 
-    let sync = OutboxBody::PortalSync {
-        room: crowd.to_owned(),
-        revision: 1,
-    };
     let started = Instant::now();
     let coming = {
-        let (transport, entry) = (transport.clone(), entry(crowd, 3, sync));
+        let (transport, entry) = (transport.clone(), rooms.now(crowd, count, false));
         tokio::spawn(async move { done(&transport, &entry).await })
     };
     let homeserver = beside.homeserver.clone();
@@ -175,19 +259,14 @@ async fn a_crowd_of_ghosts_neither_floods_the_homeserver_nor_holds_up_other_room
     let again = HomeserverTransport::new(beside.homeserver.clone(), rooms.clone());
     let wanted = rooms.wanted_now(crowd).unwrap();
     assert_eq!(
-        appservice::portal::sync(&beside.homeserver, &wanted)
+        appservice::portal::sync(&beside.homeserver, &appservice::Gallery::default(), &wanted)
             .await
             .unwrap(),
         0
     );
 
     // Half of them go; then the portal is given up, interrupted once.
-    rooms.ghosts.store(count / 2, Ordering::SeqCst);
-    let sync = OutboxBody::PortalSync {
-        room: crowd.to_owned(),
-        revision: 1,
-    };
-    done(&again, &entry(crowd, 5, sync)).await;
+    done(&again, &rooms.now(crowd, count / 2, false)).await;
     assert_eq!(joined().await, count / 2);
     let close = entry(
         crowd,

@@ -1,7 +1,12 @@
 //! What the tests share.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use causeway_tests::client::Client;
 use causeway_tests::synapse::{Synapse, python};
+use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A folder for a test's processes. It stays, and is named, when the test fails.
 pub(crate) struct Place(Option<tempfile::TempDir>);
@@ -52,4 +57,13 @@ pub(crate) async fn homeserver_with(
     synapse.change(change).unwrap();
     synapse.start().await.unwrap();
     synapse
+}
+
+/// A message as a client puts it into a portal: its id and the content of the event.
+pub(crate) fn submission(client: &Client, room: &str, text: &str) -> (String, Value) {
+    let mut engine = mls_client::Engine::open(client.profile(), None, Duration::from_secs(30)).unwrap();
+    let id = engine.compose(room, text, "text/plain;charset=utf-8").unwrap();
+    let (submission, _) = engine.submission(room, &id).unwrap();
+    let content = json!({"id": id, "message": URL_SAFE_NO_PAD.encode(&submission.message.0)});
+    (id, content)
 }

@@ -30,6 +30,7 @@ fn wanted(members: &[(String, PortalMember)]) -> PortalWanted {
         revision: 1,
         name: Some("Club".into()),
         topic: None,
+        picture: None,
         info: json!({"room": "mimi://a.example/r/club"}),
         members: members.iter().cloned().collect(),
         thresholds: Thresholds::default(),
@@ -59,6 +60,12 @@ fn carry_out(state: &mut Vec<StateEvent>, steps: &[Step]) {
     for step in steps {
         match step {
             Step::State { event_type, content } => set(event(event_type, "", BOT, content.clone())),
+            Step::Picture(address) => set(event(
+                AVATAR,
+                "",
+                BOT,
+                json!({"url": "mxc://a.example/x", SOURCE_FIELD: address}),
+            )),
             Step::Invite(user) => set(membership(user, BOT, "invite")),
             Step::BringIn { ghost, .. } => set(membership(ghost, ghost, "join")),
             Step::Unban(user) | Step::Remove { user, .. } => set(membership(user, BOT, "leave")),
@@ -92,6 +99,60 @@ fn a_new_portal_is_filled_people_before_ghosts() {
             },
         ]
     );
+}
+
+#[test]
+fn who_knocks_at_a_published_room_is_left_to_wait() {
+    let mut wanted = wanted(&[]);
+    wanted.published = true;
+    let zoe = "@zoe:a.example";
+    let mut state = vec![membership(BOT, BOT, "join"), membership(zoe, zoe, "knock")];
+    let steps = plan(&wanted, BOT, &state);
+    carry_out(&mut state, &steps);
+    let rule = |state: &[StateEvent]| {
+        let rules = state.iter().find(|event| event.event_type == "m.room.join_rules");
+        rules.unwrap().content["join_rule"].clone()
+    };
+    assert_eq!(rule(&state), "knock");
+    assert_eq!(plan(&wanted, BOT, &state), []);
+    // No longer: nobody can ask, and who asked is told so.
+    wanted.published = false;
+    let steps = plan(&wanted, BOT, &state);
+    assert!(
+        steps
+            .iter()
+            .any(|step| matches!(step, Step::Remove { user, .. } if user == zoe))
+    );
+    carry_out(&mut state, &steps);
+    assert_eq!(rule(&state), "invite");
+}
+
+#[test]
+fn a_picture_is_shown_once_and_put_back_where_somebody_changed_it() {
+    let address = "https://b.example/v1/asset/x";
+    let mut wanted = wanted(&[]);
+    let mut state = vec![membership(BOT, BOT, "join")];
+    let steps = plan(&wanted, BOT, &state);
+    assert!(!steps.iter().any(|step| matches!(step, Step::Picture(_))));
+    carry_out(&mut state, &steps);
+
+    wanted.picture = Some(address.into());
+    let show = Step::Picture(address.into());
+    assert_eq!(plan(&wanted, BOT, &state), std::slice::from_ref(&show));
+    carry_out(&mut state, std::slice::from_ref(&show));
+    assert_eq!(plan(&wanted, BOT, &state), []);
+    // Somebody's own, that says it came from there.
+    let forged = json!({"url": "mxc://a.example/y", SOURCE_FIELD: address});
+    state.retain(|event| event.event_type != AVATAR);
+    state.push(event(AVATAR, "", "@alice:a.example", forged));
+    assert_eq!(plan(&wanted, BOT, &state), [show]);
+
+    wanted.picture = None;
+    let steps = plan(&wanted, BOT, &state);
+    carry_out(&mut state, &steps);
+    assert_eq!(plan(&wanted, BOT, &state), []);
+    let shown = state.iter().find(|event| event.event_type == AVATAR).unwrap();
+    assert_eq!(shown.content, json!({}));
 }
 
 #[test]

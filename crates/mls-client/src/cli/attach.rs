@@ -1,4 +1,4 @@
-//! `causeway client attach` and `fetch`
+//! `causeway client attach`, `fetch` and `upload`
 
 use super::output::{Output, entry_json, entry_text, with};
 use super::rooms::find;
@@ -50,6 +50,29 @@ pub(super) struct FetchArgs {
     ohttp: bool,
 }
 
+/// Keep a file with your provider, as it is, and print its address: a picture for a room or for your profile. Whoever has the
+/// address can read it.
+#[derive(Debug, Args)]
+pub(super) struct UploadArgs {
+    /// The file.
+    file: PathBuf,
+}
+
+fn contents(file: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(file).map_err(|e| {
+        CliError::usage(
+            format!("{}: {e}", file.display()),
+            "name a file that you may read",
+        )
+    })
+}
+
+pub(super) async fn upload(client: &HttpClient, args: &UploadArgs, out: Output) -> Result<(), CliError> {
+    let kept = client.upload(&contents(&args.file)?).await?;
+    let value = json!({ "url": kept.url, "size": kept.size });
+    out.show(&value, || kept.url.clone())
+}
+
 fn media_type(path: &Path) -> &'static str {
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     match ending.to_ascii_lowercase().as_str() {
@@ -71,13 +94,7 @@ fn media_type(path: &Path) -> &'static str {
 }
 
 pub(super) async fn attach(client: &mut HttpClient, args: &AttachArgs, out: Output) -> Result<(), CliError> {
-    let unreadable = |e: std::io::Error| {
-        CliError::usage(
-            format!("{}: {e}", args.file.display()),
-            "name a file that you may read",
-        )
-    };
-    let octets = std::fs::read(&args.file).map_err(unreadable)?;
+    let octets = contents(&args.file)?;
     let name = args.file.file_name().unwrap_or_default().to_string_lossy();
     let file = Attachment {
         content_type: args

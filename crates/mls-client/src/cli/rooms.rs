@@ -26,6 +26,9 @@ pub(super) struct RoomArg {
 pub(super) struct CreateArgs {
     /// Its name, readable for all providers that take part.
     name: String,
+    /// Let it be searched for, and be listed in the directory of the hub's homeserver.
+    #[arg(long)]
+    discoverable: bool,
 }
 
 /// Users of a room.
@@ -180,7 +183,7 @@ pub(super) async fn members(client: &mut HttpClient, args: &RoomArg, out: Output
 }
 
 pub(super) async fn create(client: &mut HttpClient, args: &CreateArgs, out: Output) -> Result<(), CliError> {
-    let uri = client.create(&args.name).await?;
+    let uri = client.create_as(&args.name, args.discoverable).await?;
     out.show(&json!({"room": uri, "name": args.name}), || uri.clone())
 }
 
@@ -260,6 +263,12 @@ pub(super) async fn topic(client: &mut HttpClient, args: &TextArgs, out: Output)
 pub(super) async fn renew_keys(client: &mut HttpClient, args: &RoomArg, out: Output) -> Result<(), CliError> {
     let uri = find(client, &args.room).await?;
     let news = client.renew_keys(&uri).await?;
+    changed(client, &uri, &news, out)
+}
+
+pub(super) async fn picture(client: &mut HttpClient, args: &TextArgs, out: Output) -> Result<(), CliError> {
+    let uri = find(client, &args.room).await?;
+    let news = client.set_picture(&uri, args.text.clone()).await?;
     changed(client, &uri, &news, out)
 }
 

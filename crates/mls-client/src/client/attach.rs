@@ -1,6 +1,7 @@
 //! Sending files, and fetching them.
 
 use super::Client;
+use crate::api::AssetRef;
 use crate::engine::{Attachment, Sent, attachment};
 use crate::error::ClientError;
 use crate::state::Entry;
@@ -32,6 +33,11 @@ impl<T: Transport> Client<T> {
         let id = self.engine.compose_body(uri, sealed.at(&kept.url))?;
         let sent = self.push(uri, &id, wait, &mut news).await?;
         Ok((id, sent, news))
+    }
+
+    /// Has the own provider keep a file as it is, for whoever has its address.
+    pub async fn upload(&self, octets: &[u8]) -> Result<AssetRef, ClientError> {
+        Ok(self.transport.put_asset(octets).await?)
     }
 
     /// Fetches the attachment of a message: its `number`th, from 0 on.

@@ -73,6 +73,7 @@ impl<T: Transport> Client<T> {
             Want::SetRole { user, role } => drop(self.set_roles(&uri, vec![(user.clone(), *role)]).await?),
             Want::Rename { name } => drop(self.describe(&uri, Some(name.clone()), None).await?),
             Want::SetTopic { topic } => drop(self.describe(&uri, None, Some(topic.clone())).await?),
+            Want::SetPicture { address } => drop(self.set_picture(&uri, address.clone()).await?),
             Want::Leave => drop(self.leave(&uri).await?),
         }
         Ok(uri)
@@ -101,6 +102,15 @@ impl<T: Transport> Client<T> {
         let mut news = Vec::new();
         self.finish_first(uri, &mut news).await?;
         self.engine.describe(uri, name, topic)?;
+        self.settle(uri, &mut news).await?;
+        Ok(news)
+    }
+
+    /// Changes the room's picture to the one at this `https` address; empty: none.
+    pub async fn set_picture(&mut self, uri: &str, address: String) -> Result<Vec<Entry>, ClientError> {
+        let mut news = Vec::new();
+        self.finish_first(uri, &mut news).await?;
+        self.engine.set_picture(uri, address)?;
         self.settle(uri, &mut news).await?;
         Ok(news)
     }

@@ -94,7 +94,15 @@ impl Engine {
         topic: Option<String>,
     ) -> Result<(), ClientError> {
         self.member_group(uri)?;
-        self.intend(uri, Intent::Describe { name, topic })
+        let picture = None;
+        self.intend(uri, Intent::Describe { name, topic, picture })
+    }
+
+    /// Wants the room to have the picture at this `https` address; empty: none.
+    pub fn set_picture(&mut self, uri: &str, address: String) -> Result<(), ClientError> {
+        self.member_group(uri)?;
+        let (name, topic, picture) = (None, None, Some(address));
+        self.intend(uri, Intent::Describe { name, topic, picture })
     }
 
     /// Wants this device's keys in the group replaced: whoever has got hold of the old ones reads no further.
@@ -209,7 +217,9 @@ impl Engine {
             Intent::Add { users } => Plan::add(&self.mls, group, users)?,
             Intent::Remove { users } => Plan::remove(group, users)?,
             Intent::Roles { changes } => Plan::roles(group, changes)?,
-            Intent::Describe { name, topic } => Plan::describe(group, name.as_deref(), topic.as_deref())?,
+            Intent::Describe { name, topic, picture } => {
+                Plan::describe(group, name.as_deref(), topic.as_deref(), picture.as_deref())?
+            }
             _ => Plan::default(),
         };
         plan.tidy(group, &self.room(uri)?.departing)?;

@@ -72,6 +72,7 @@ pub(super) fn card(group: &MlsGroup) -> Result<RoomCard, ClientError> {
         epoch: group.epoch().as_u64(),
         name: shown(metadata.room_name),
         topic: shown(metadata.room_subject),
+        picture: shown(metadata.room_avatar),
         roles: roles.map(B64),
         participants: participants(group)?
             .participants

@@ -8,7 +8,7 @@ use crate::state::{Change, Entry, Founding, Hash, Membership, Room, What};
 use crate::wire;
 use mimi_wire::codec::Encode as _;
 use mimi_wire::components::{ParticipantListData, RoomMetaData, UserRolePair, component_id};
-use mimi_wire::policy::Preset;
+use mimi_wire::policy::{BaseRoomPolicy, Preset};
 use mimi_wire::{Domain, MimiUri};
 use openmls::prelude::{AppDataDictionary, Ciphersuite, ExternalSender, GroupId, MlsGroup};
 use openmls_traits::OpenMlsProvider as _;
@@ -19,11 +19,12 @@ const PRESET: Preset = Preset::Cooperative;
 
 impl Engine {
     /// Makes the group of a new room. The room is there for others once [`Engine::founded`] was told so.
-    pub fn found(&mut self, name: &str) -> Result<String, ClientError> {
-        self.saving(|engine| engine.found_unsaved(name))
+    /// `discoverable`: it can be searched for, and is listed in the directory of the hub's homeserver.
+    pub fn found(&mut self, name: &str, discoverable: bool) -> Result<String, ClientError> {
+        self.saving(|engine| engine.found_unsaved(name, discoverable))
     }
 
-    fn found_unsaved(&mut self, name: &str) -> Result<String, ClientError> {
+    fn found_unsaved(&mut self, name: &str, discoverable: bool) -> Result<String, ClientError> {
         let account = self.account()?;
         let domain = Domain::parse(&account.provider.provider).map_err(ClientError::malformed("provider"))?;
         let token = random_name()?;
@@ -46,6 +47,13 @@ impl Engine {
             ..RoomMetaData::default()
         };
         components.insert(component_id::ROOM_METADATA, metadata.to_bytes());
+        if discoverable {
+            let policy = BaseRoomPolicy {
+                discoverable,
+                ..BaseRoomPolicy::default()
+            };
+            components.insert(component_id::BASE_ROOM_POLICY, policy.to_bytes());
+        }
         if !account.provider.franking_agent.0.is_empty() {
             components.insert(
                 component_id::FRANKING_AGENT,

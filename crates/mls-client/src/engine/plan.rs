@@ -120,17 +120,19 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Changes the room's name or subject.
+    /// Changes the room's name, subject or picture.
     pub(super) fn describe(
         group: &MlsGroup,
         name: Option<&str>,
         topic: Option<&str>,
+        picture: Option<&str>,
     ) -> Result<Self, ClientError> {
         let before = dictionary::metadata(group)?.unwrap_or_default();
         let text = |text: &str| text.replace('\0', "");
         let after = RoomMetaData {
             room_name: name.map_or_else(|| before.room_name.clone(), text),
             room_subject: topic.map_or_else(|| before.room_subject.clone(), text),
+            room_avatar: picture.map_or_else(|| before.room_avatar.clone(), text),
             ..before.clone()
         };
         Ok(Self {

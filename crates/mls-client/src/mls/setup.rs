@@ -29,6 +29,7 @@ pub(crate) const COMPONENTS: &[ComponentId] = &[
     ids::PARTICIPANT_LIST,
     ids::ROOM_METADATA,
     ids::ROLES_LIST,
+    ids::BASE_ROOM_POLICY,
 ];
 
 pub(crate) fn join_config() -> MlsGroupJoinConfig {

@@ -1,10 +1,11 @@
 //! Assets of own users: what a client has encrypted and its provider keeps for whoever has the address.
 
+use mimi_wire::uri::MimiUri;
 use sha2::{Digest as _, Sha256};
 use store::{BlobHash, Space, StoreError};
 
 use super::{Engine, EngineError};
-use crate::command::{ClientActor, RequestContext, UserCommand};
+use crate::command::{RequestContext, UserCommand};
 use crate::records::{AssetRecord, read};
 use crate::refusal::Refusal;
 use crate::views::AssetView;
@@ -19,14 +20,14 @@ impl Engine {
     pub async fn add_asset(
         &self,
         ctx: RequestContext,
-        who: &ClientActor,
+        user: &MimiUri,
         id: [u8; 32],
         pieces: Vec<BlobHash>,
         size: u64,
     ) -> Result<(), Refusal> {
         let record = AssetRecord {
             v: 1,
-            user: who.user.clone(),
+            user: user.clone(),
             at: self.env.clock.now_ms(),
             size,
             pieces: pieces.iter().map(ToString::to_string).collect(),
@@ -35,7 +36,7 @@ impl Engine {
             key: key(&id),
             record,
         };
-        self.user_command(ctx, &who.user, command).await.map(drop)
+        self.user_command(ctx, user, command).await.map(drop)
     }
 
     /// An asset, by the id in its address.

@@ -13,7 +13,7 @@ use crate::owner::UriKey;
 use crate::records::{PortalState, parse};
 use crate::refusal::Refusal;
 use crate::room::{PortalAct, PortalRequest, Records};
-use crate::views::{PortalMember, PortalWanted, RoomCard};
+use crate::views::{PictureKept, PortalMember, PortalWanted, RoomCard};
 use crate::wish::{MOST_WISHES, Wish, WishOutcome};
 
 /// Members' levels read from a power levels event.
@@ -42,9 +42,12 @@ pub(crate) fn concerns_portals(event: &InboundEvent) -> bool {
         return false;
     }
     match event.event_type.as_str() {
-        "m.room.member" | "m.room.power_levels" | "m.room.name" | "m.room.topic" | "m.room.tombstone" => {
-            event.state_key.is_some() && act_of(event).is_some()
-        }
+        "m.room.member"
+        | "m.room.power_levels"
+        | "m.room.name"
+        | "m.room.topic"
+        | "m.room.avatar"
+        | "m.room.tombstone" => event.state_key.is_some() && act_of(event).is_some(),
         "m.room.message" | "m.room.encrypted" => event.state_key.is_none(),
         _ => false,
     }
@@ -67,6 +70,7 @@ fn act_of(event: &InboundEvent) -> Option<PortalAct> {
                 ("leave", false) => PortalAct::Remove { target },
                 ("ban", false) => PortalAct::Ban { target },
                 ("invite", false) => PortalAct::Invite { target },
+                ("knock", true) => PortalAct::Knock,
                 _ => return None,
             }
         }
@@ -88,6 +92,7 @@ fn act_of(event: &InboundEvent) -> Option<PortalAct> {
         }
         "m.room.name" => PortalAct::Name(text("name").unwrap_or_default()),
         "m.room.topic" => PortalAct::Topic(text("topic").unwrap_or_default()),
+        "m.room.avatar" => PortalAct::Picture(text("url").unwrap_or_default()),
         "m.room.tombstone" => PortalAct::Replaced {
             room_id: text("replacement_room")?,
         },
@@ -113,7 +118,7 @@ impl Engine {
             return Ok(false);
         };
         let request = PortalRequest {
-            entry: key,
+            entry: Some(key),
             event_id: event.event_id.clone(),
             portal: event.room_id.clone(),
             user,
@@ -177,6 +182,25 @@ impl Engine {
             .map(drop)
     }
 
+    /// A picture that a user set in a portal is kept, or isn't; the request goes on from there.
+    pub async fn picture_kept(
+        &self,
+        ctx: RequestContext,
+        room: &MimiUri,
+        kept: PictureKept,
+    ) -> Result<(), Refusal> {
+        let request = PortalRequest {
+            entry: None,
+            event_id: kept.event_id,
+            portal: kept.portal,
+            user: kept.user,
+            act: PortalAct::PictureKept(kept.address),
+        };
+        self.room_command(ctx, room, RoomCommand::PortalRequest(request))
+            .await
+            .map(drop)
+    }
+
     /// Everybody is out of a portal that was given up.
     pub async fn portal_closed(
         &self,
@@ -224,9 +248,22 @@ impl Engine {
         room: &MimiUri,
         why: Option<String>,
     ) -> Result<(), Refusal> {
-        self.room_command(ctx, room, RoomCommand::SyncPortal { why })
+        self.room_command(ctx, room, RoomCommand::SyncPortal { why, audit: false })
             .await
             .map(drop)
+    }
+
+    /// Has a portal looked at though nothing has changed that we know of. A homeserver can lose members of a room, by a
+    /// restored database or a resolution of state; what was lost is put right, and an operator told.
+    pub async fn audit_portal(&self, ctx: RequestContext, portal: &str) -> Result<(), Refusal> {
+        let Some(room) = self.portal_of(portal).await? else {
+            return Ok(());
+        };
+        let command = RoomCommand::SyncPortal {
+            why: None,
+            audit: true,
+        };
+        self.room_command(ctx, &room, command).await.map(drop)
     }
 
     /// Takes a member's card of a room whose hub is elsewhere.
@@ -321,6 +358,7 @@ impl Env {
             revision: records.head.portal_revision,
             name: room.name.clone(),
             topic: room.face.topic.clone(),
+            picture: room.face.picture.clone(),
             info: serde_json::to_value(crate::room::room_content(room)).ok()?,
             members,
             thresholds: room.face.thresholds,

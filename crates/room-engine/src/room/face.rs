@@ -25,6 +25,8 @@ use crate::views::RoomCard;
 const MOST_USERS: usize = 20_000;
 /// Octets of a name or subject that are shown.
 const LONGEST_TEXT: usize = 4_000;
+/// Octets of a picture's address.
+const LONGEST_ADDRESS: usize = 2_048;
 
 /// Power level of who may destroy the room or redefine its roles. Below 100, the bot's own level up to room version 11:
 /// the bot must be able to put any of them back.
@@ -41,6 +43,9 @@ pub(crate) const NOBODY: i64 = 100;
 pub(crate) struct RoomFace {
     /// The room's subject.
     pub(crate) topic: Option<String>,
+    /// The `https` address of its picture.
+    #[serde(default)]
+    pub(crate) picture: Option<String>,
     /// Levels of the roles that there are.
     pub(crate) levels: BTreeMap<u32, i64>,
     /// Levels that actions take.
@@ -69,8 +74,15 @@ pub struct Thresholds {
     pub name: i64,
     /// Changing the topic.
     pub topic: i64,
+    /// Changing the picture.
+    #[serde(default = "nobody")]
+    pub avatar: i64,
     /// Submitting messages.
     pub send: i64,
+}
+
+fn nobody() -> i64 {
+    NOBODY
 }
 
 impl Default for Thresholds {
@@ -83,6 +95,7 @@ impl Default for Thresholds {
             roles: NOBODY,
             name: NOBODY,
             topic: NOBODY,
+            avatar: NOBODY,
             send: 0,
         }
     }
@@ -140,6 +153,7 @@ pub(crate) fn levels(roles: &RoleData) -> (BTreeMap<u32, i64>, Thresholds) {
             Capability::CHANGE_ROOM_SUBJECT,
             Capability::CHANGE_ROOM_DESCRIPTION,
         ]),
+        avatar: lowest(&[Capability::CHANGE_ROOM_AVATAR]),
         send: lowest(&[Capability::SEND_MESSAGE]).min(0),
     };
     let levels = held.iter().map(|role| (role.role_index.0, level(role))).collect();
@@ -159,6 +173,12 @@ fn shown(text: &str) -> Option<String> {
         text.pop();
     }
     (!text.trim().is_empty()).then_some(text)
+}
+
+/// A picture's address, if it may be one.
+fn address(text: &str) -> Option<String> {
+    let plain = text.starts_with("https://") && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+    (plain && text.len() <= LONGEST_ADDRESS).then(|| text.to_owned())
 }
 
 impl RoomState {
@@ -210,6 +230,7 @@ impl RoomState {
         let (levels, thresholds) = levels(&roles_of(card.roles.as_deref()));
         let face = RoomFace {
             topic: card.topic.as_deref().and_then(shown),
+            picture: card.picture.as_deref().and_then(address),
             levels,
             thresholds,
             card_epoch: Some(card.epoch),
@@ -236,6 +257,7 @@ impl Scribe<'_> {
             .unwrap_or_default();
         let face = RoomFace {
             topic: shown(&metadata.room_subject),
+            picture: address(&metadata.room_avatar),
             levels,
             thresholds,
             published: base.discoverable,
@@ -260,6 +282,11 @@ impl Scribe<'_> {
     /// Has the portal brought to what the room is now, in a queue of its own: a thousand ghosts on their way into the
     /// room hold up no message.
     pub(super) fn sync_portal(&mut self) -> Result<(), Refusal> {
+        self.look_at_portal(false)
+    }
+
+    /// The same; `audit`: though nothing has changed that we know of.
+    pub(super) fn look_at_portal(&mut self, audit: bool) -> Result<(), Refusal> {
         self.head.portal_revision = self.head.portal_revision.saturating_add(1);
         if !matches!(self.room.portal, PortalState::Linked { .. }) {
             // It is brought up to date when it is made.
@@ -268,6 +295,7 @@ impl Scribe<'_> {
         let body = OutboxBody::PortalSync {
             room: self.room.room.as_str().to_owned(),
             revision: self.head.portal_revision,
+            audit,
         };
         let lane = format!("{} (portal)", self.room.room.as_str());
         self.queue_in(lane, Destination::Homeserver, body, None)
@@ -290,6 +318,19 @@ mod tests {
                 levels.values().any(|level| *level >= thresholds.send),
                 "{preset:?}"
             );
+        }
+    }
+
+    #[test]
+    fn an_address_is_https_and_bounded() {
+        assert!(address("https://b.example/v1/asset/x").is_some());
+        for bad in [
+            "",
+            "http://b.example/x",
+            "https://b.example/a b",
+            &format!("https://b.example/{}", "x".repeat(3000)),
+        ] {
+            assert_eq!(address(bad), None);
         }
     }
 

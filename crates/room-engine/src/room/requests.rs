@@ -38,6 +38,8 @@ pub enum PortalAct {
         /// Matrix user id.
         target: String,
     },
+    /// The user would like to be let in.
+    Knock,
     /// The user invited another one.
     Invite {
         /// Matrix user id.
@@ -54,6 +56,10 @@ pub enum PortalAct {
     Name(String),
     /// The user changed the topic.
     Topic(String),
+    /// The user changed the picture to this media of the homeserver; empty: none.
+    Picture(String),
+    /// The picture that the user set is kept at this address, or why it isn't.
+    PictureKept(Result<String, String>),
     /// Somebody replaced the room by another one.
     Replaced {
         /// Matrix room id of the replacement.
@@ -64,8 +70,8 @@ pub enum PortalAct {
 /// Such an act, with its circumstances.
 #[derive(Clone, Debug)]
 pub(crate) struct PortalRequest {
-    /// The inbox entry to be consumed.
-    pub(crate) entry: InboxKey,
+    /// The inbox entry to be consumed, where one is behind it.
+    pub(crate) entry: Option<InboxKey>,
     /// The event.
     pub(crate) event_id: String,
     /// The Matrix room it happened in.
@@ -87,9 +93,11 @@ impl RoomState {
             return Err(Refusal::Unknown { what: "room" });
         };
         let mut scribe = Scribe::new(env, ctx, records);
-        scribe
-            .decision
-            .delete(Space::HsInbox, request.entry.0.to_be_bytes().to_vec());
+        if let Some(entry) = request.entry {
+            scribe
+                .decision
+                .delete(Space::HsInbox, entry.0.to_be_bytes().to_vec());
+        }
         let current =
             matches!(&scribe.room.portal, PortalState::Linked { room_id } if *room_id == request.portal);
         if current {
@@ -100,6 +108,12 @@ impl RoomState {
                     new: room_id.clone(),
                 };
                 scribe.queue(Destination::Homeserver, body, None)?;
+            } else if let PortalAct::Picture(mxc) = &request.act
+                && !mxc.is_empty()
+                && scribe.may_set_picture(self.group.as_ref(), &request.user)
+            {
+                scribe.keep_picture(request, mxc)?;
+                scribe.sync_portal()?;
             } else if let Some(text) = scribe.answer(self.group.as_mut(), request).await? {
                 scribe.portal_event("m.room.message", &notice(&text), &request.event_id)?;
                 scribe.sync_portal()?;
@@ -116,9 +130,10 @@ impl RoomState {
         env: &Env,
         ctx: &RequestContext,
         why: Option<&str>,
+        audit: bool,
     ) -> Result<Decision, Refusal> {
         let mut scribe = Scribe::new(env, ctx, self.known()?);
-        scribe.sync_portal()?;
+        scribe.look_at_portal(audit)?;
         if let Some(why) = why {
             let distinct = format!("sync {}", scribe.head.portal_revision);
             scribe.portal_event("m.room.message", &notice(why), &distinct)?;
@@ -158,6 +173,7 @@ fn may(group: &Group, user: &MimiUri, want: &Want) -> Result<(), String> {
         ),
         Want::Rename { .. } => group.may(user, &Action::ChangeMetadata(MetadataField::Name)),
         Want::SetTopic { .. } => group.may(user, &Action::ChangeMetadata(MetadataField::Subject)),
+        Want::SetPicture { .. } => group.may(user, &Action::ChangeMetadata(MetadataField::Avatar)),
     };
     judged.map_err(|denial| denial.to_string())
 }
@@ -170,6 +186,15 @@ impl Scribe<'_> {
         request: &PortalRequest,
     ) -> Result<Option<String>, Refusal> {
         let user = &request.user;
+        if matches!(request.act, PortalAct::Knock) {
+            let asks = self.room.face.published && !self.is_here(user);
+            return Ok(asks.then(|| {
+                format!(
+                    "{} would like to be let in. Who may add participants invites them here; until then they read nothing.",
+                    user.as_str()
+                )
+            }));
+        }
         if !self.is_here(user) {
             // Who is no participant any more, or never was, is shown out by the next look at the portal.
             return match request.act {
@@ -220,6 +245,25 @@ impl Scribe<'_> {
             "{done}{}'s client was asked to {words}. Until it has done so, this room shows what is.",
             user.as_str()
         )))
+    }
+
+    /// Whether a picture of this user's is worth keeping. Who may not set it is told by [`Scribe::answer`].
+    fn may_set_picture(&self, group: Option<&Group>, user: &MimiUri) -> bool {
+        let want = Want::SetPicture {
+            address: String::new(),
+        };
+        self.is_here(user) && group.is_none_or(|group| may(group, user, &want).is_ok())
+    }
+
+    /// Has a picture kept where the other providers can fetch it; the wish follows when it is.
+    fn keep_picture(&mut self, request: &PortalRequest, mxc: &str) -> Result<(), Refusal> {
+        let body = OutboxBody::PortalPicture {
+            portal: request.portal.clone(),
+            user: request.user.as_str().to_owned(),
+            event_id: request.event_id.clone(),
+            mxc: mxc.to_owned(),
+        };
+        self.queue(Destination::Homeserver, body, None)
     }
 
     /// An external Remove of all of a user's clients; the user reads nothing more from here on.
@@ -274,8 +318,23 @@ impl Scribe<'_> {
                 }
                 Ok(Want::SetTopic { topic: topic.clone() })
             }
+            // What isn't empty and may be set has been taken to be kept first.
+            PortalAct::Picture(mxc) => {
+                if self.room.face.picture.is_none() && mxc.is_empty() {
+                    return None;
+                }
+                Ok(Want::SetPicture {
+                    address: String::new(),
+                })
+            }
+            PortalAct::PictureKept(kept) => {
+                if kept.as_ref().ok() == self.room.face.picture.as_ref() {
+                    return None;
+                }
+                kept.clone().map(|address| Want::SetPicture { address })
+            }
             PortalAct::Levels { users, default } => self.role_change(users, *default),
-            PortalAct::Replaced { .. } => return None,
+            PortalAct::Knock | PortalAct::Replaced { .. } => return None,
         })
     }
 
@@ -365,10 +424,12 @@ impl PortalAct {
             Self::Leave => "leave",
             Self::Remove { .. } => "remove",
             Self::Ban { .. } => "ban",
+            Self::Knock => "knock",
             Self::Invite { .. } => "invite",
             Self::Levels { .. } => "levels",
             Self::Name(_) => "name",
             Self::Topic(_) => "topic",
+            Self::Picture(_) | Self::PictureKept(_) => "picture",
             Self::Replaced { .. } => "replaced",
         }
     }

@@ -75,5 +75,20 @@ async fn bans_and_roles_are_requests_and_the_portal_shows_what_came_of_them() {
     told(&alice, &portal, "asked to ban mimi://b.example/u/bob").await;
     alice_mls.run(&["fulfil", "--all"]).await.unwrap();
     becomes(&alice, &portal, BOB, "ban").await;
+
+    // Lifting the ban is a request as well: the portal shows the ban again, and says why, until the log agrees.
+    act(&alice, &portal, "unban", json!({"user_id": BOB})).await;
+    let notice = told(&alice, &portal, "asked to unban mimi://b.example/u/bob").await;
+    assert!(notice.contains("this room shows what is"), "{notice}");
+    becomes(&alice, &portal, BOB, "ban").await;
+    let wishes = alice_mls.run(&["wishes"]).await.unwrap();
+    assert_eq!(wishes[0]["want"], "unban", "{wishes}");
+    alice_mls.run(&["fulfil", "--all"]).await.unwrap();
+    becomes(&alice, &portal, BOB, "leave").await;
+    // Let in again, Bob takes part again.
+    act(&alice, &portal, "invite", json!({"user_id": BOB})).await;
+    told(&alice, &portal, "asked to add mimi://b.example/u/bob").await;
+    alice_mls.run(&["fulfil", "--all"]).await.unwrap();
+    becomes(&alice, &portal, BOB, "join").await;
     stage.stop().await;
 }

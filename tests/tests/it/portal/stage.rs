@@ -1,6 +1,6 @@
 //! The stage of the tests of portals: a homeserver with a provider beside it, a second provider, and who plays.
 
-use crate::support::Place;
+use crate::support::{Place, submission};
 use causeway_tests::client::Client;
 use causeway_tests::matrix::{User, eventually};
 use causeway_tests::process::free_addresses;
@@ -44,6 +44,13 @@ impl Stage {
             &[a.registration()],
         )
         .unwrap();
+        synapse
+            .change(|config| {
+                // Without statistics a Synapse has an empty directory, and the default lets nobody publish rooms.
+                config.insert("stats".into(), json!({"enabled": true}));
+                config.insert("room_list_publication_rules".into(), json!([{"action": "allow"}]));
+            })
+            .unwrap();
         let (s, ga, gb) = tokio::join!(synapse.start(), a.start(None), b.start(None));
         s.unwrap();
         ga.unwrap();
@@ -98,6 +105,11 @@ impl Stage {
         .await
         .unwrap();
         portal
+    }
+
+    /// A place for a file.
+    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.place.path(name)
     }
 
     pub(super) async fn stop(mut self) {
@@ -162,33 +174,56 @@ pub(super) async fn set_state(
 }
 
 impl Stage {
+    /// A call with the application service's token, beside the gateway.
+    async fn as_bot(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let registration = std::fs::read_to_string(self.a.registration()).unwrap();
+        let registration = appservice::Registration::from_yaml(&registration).unwrap();
+        let url = format!("{}/_matrix/client/v3/{path}", self.synapse.url());
+        let http = causeway_tests::matrix::http().unwrap();
+        let mut request = http
+            .request(method, url)
+            .bearer_auth(registration.as_token.expose());
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        answer.json().await.unwrap()
+    }
+
+    /// A ghost leaves without anybody having told it to.
+    pub(super) async fn as_ghost_leave(&self, portal: &str, ghost: &str) {
+        let path = format!("rooms/{portal}/leave?user_id={ghost}");
+        self.as_bot(reqwest::Method::POST, &path, Some(json!({}))).await;
+    }
+
+    /// The bot's account sets a state event without anybody having told it to.
+    pub(super) async fn as_bot_set_state(&self, portal: &str, event_type: &str, content: Value) {
+        let path = format!("rooms/{portal}/state/{event_type}/");
+        self.as_bot(reqwest::Method::PUT, &path, Some(content)).await;
+    }
+
+    /// A user's client puts a message into a portal; answers with the event.
+    pub(super) async fn hand_in(
+        &self,
+        user: &User,
+        client: &Client,
+        (room, portal): (&str, &str),
+        text: &str,
+    ) -> String {
+        let (id, content) = submission(client, room, text);
+        user.send(portal, "org.causeway.message", &id, content)
+            .await
+            .unwrap()
+    }
+
     /// Puts a tombstone into a portal, as the homeserver's administrator can: by way of a user with the power to. Here
     /// that is another ghost of the appservice, given the power by the bot.
     pub(super) async fn tombstone(&self, portal: &str, replacement: &str) {
-        let registration = std::fs::read_to_string(self.a.registration()).unwrap();
-        let registration = appservice::Registration::from_yaml(&registration).unwrap();
-        let token = registration.as_token.expose().to_owned();
-        let http = causeway_tests::matrix::http().unwrap();
-        let base = format!("{}/_matrix/client/v3/rooms/{portal}/state", self.synapse.url());
-        let levels = format!("{base}/m.room.power_levels/");
-        let mut content: Value = http
-            .get(&levels)
-            .bearer_auth(&token)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
+        let levels = format!("rooms/{portal}/state/m.room.power_levels/");
+        let mut content = self.as_bot(reqwest::Method::GET, &levels, None).await;
         content["users"][ALICE] = json!(100);
-        let answer = http
-            .put(&levels)
-            .bearer_auth(&token)
-            .json(&content)
-            .send()
-            .await
-            .unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        self.as_bot(reqwest::Method::PUT, &levels, Some(content)).await;
         let alice = User::login(self.synapse.url(), "alice", "password")
             .await
             .unwrap();

@@ -43,6 +43,7 @@ fn edge_02_huge_arrays_and_deep_nesting() {
     assert!(with(format!("{{\"a\":{}1{}}}", "[".repeat(30_000), "]".repeat(30_000))).is_err());
 }
 
+/// "Forward-extremity explosion" (synapse#1760, #7682, #13348).
 #[test]
 fn edge_09_ten_thousand_extremities() {
     let mut world = World::new(RoomVersion::V12);

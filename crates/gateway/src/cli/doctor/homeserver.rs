@@ -289,17 +289,31 @@ async fn aliases(homeserver: Homeserver) -> Finding {
 }
 
 async fn device(homeserver: Homeserver) -> Finding {
-    match homeserver.look("/_matrix/client/v3/devices/CAUSEWAY", true).await {
+    let path = format!(
+        "/_matrix/client/v3/account/whoami?user_id=%40{}%3A{}&device_id=CAUSEWAY",
+        appservice::BOT_LOCALPART,
+        homeserver.server_name()
+    );
+    match homeserver.look(&path, true).await {
         Err(error) => away(&error),
         Ok(answer) if answer.status == 200 => {
-            Finding::ok("the bot has its device, so a repeated send never doubles an event")
+            if answer
+                .body
+                .get("device_id")
+                .is_some_and(|device| device == "CAUSEWAY")
+            {
+                return Finding::ok("the bot acts as its device, so the homeserver remembers what it sent");
+            }
+            Finding::ok(
+                "the homeserver doesn't let the bot act as a device (MSC4326): timelines are looked into before anything is \
+                 repeated",
+            )
         }
-        Ok(answer) if answer.status == 404 => Finding::warning(
-            "the bot has no device",
-            "start the service; if this stays, the homeserver is older than MSC4190: a restart of both sides at once can then \
-             double an event in a portal",
+        Ok(answer) if answer.errcode() == "M_UNKNOWN_DEVICE" => Finding::warning(
+            "the bot has no device yet",
+            "start the service once; it makes the device",
         ),
-        Ok(answer) => strange("devices", &answer),
+        Ok(answer) => strange("account/whoami", &answer),
     }
 }
 

@@ -19,7 +19,7 @@ const OHTTP_REQUEST: usize = 16 * 1024;
 pub(super) async fn put(State(face): State<ClientFace>, request: Request) -> Result<Json<AssetRef>, Problem> {
     let call = Call::new(NAME, request);
     let (who, ctx) = (call.who(&face).await?, call.ctx());
-    let kept = face.0.assets.keep(ctx, &who, call.into_body()).await;
+    let kept = face.0.assets.keep(ctx, &who.user, call.into_body()).await;
     kept.map(|(url, size)| Json(AssetRef { url, size }))
         .map_err(|e| Problem::asset(NAME, &e))
 }

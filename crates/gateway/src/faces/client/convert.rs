@@ -87,6 +87,7 @@ fn want(want: room_engine::wish::Want) -> Want {
         From::SetRole { user, role } => Want::SetRole { user, role },
         From::Rename { name } => Want::Rename { name },
         From::SetTopic { topic } => Want::SetTopic { topic },
+        From::SetPicture { address } => Want::SetPicture { address },
         From::Leave => Want::Leave,
     }
 }

@@ -68,6 +68,7 @@ pub(super) async fn card(
         epoch: card.epoch,
         name: card.name,
         topic: card.topic,
+        picture: card.picture,
         roles: card.roles.map(|roles| roles.0),
         participants,
     };
