@@ -16,6 +16,7 @@ use mimi_wire::{MimiUri, Reader};
 use openmls::group::{GroupId, InterimTranscriptHash, PublicGroup, QueuedProposal};
 use openmls::prelude::hash_ref::ProposalRef;
 use openmls_traits::crypto::OpenMlsCrypto as _;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use tls_codec::Serialize as _;
 
@@ -67,6 +68,42 @@ fn write_section(out: &mut Vec<u8>, section: &[u8]) -> Result<(), SnapshotError>
     Ok(())
 }
 
+/// A value as a section, written where it belongs: the tree is too large to be copied about.
+fn write_value(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), SnapshotError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    postcard::serialize_with_flavor(value, Append(out))?;
+    let length = out.len().saturating_sub(start).saturating_sub(4);
+    let length = u32::try_from(length).map_err(|_| SnapshotError::Format)?;
+    if let Some(place) = out.get_mut(start..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = length.to_be_bytes();
+    }
+    Ok(())
+}
+
+/// postcard's output at the end of octets that are there already.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, octet: u8) -> postcard::Result<()> {
+        self.0.push(octet);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, octets: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
 fn read_section<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], SnapshotError> {
     let length = r.u32().map_err(|_| SnapshotError::Format)?;
     let length = usize::try_from(length).map_err(|_| SnapshotError::Format)?;
@@ -81,11 +118,11 @@ fn write_mls(
 ) -> Result<(), SnapshotError> {
     let context = mls.group_context();
     write_section(out, context.group_id().as_slice())?;
-    write_section(out, &postcard::to_allocvec(mls.treesync())?)?;
-    write_section(out, &postcard::to_allocvec(context)?)?;
-    write_section(out, &postcard::to_allocvec(&interim_transcript_hash(mls)?)?)?;
-    write_section(out, &postcard::to_allocvec(mls.confirmation_tag())?)?;
-    write_section(out, &postcard::to_allocvec(queued)?)
+    write_value(out, mls.treesync())?;
+    write_value(out, context)?;
+    write_value(out, &interim_transcript_hash(mls)?)?;
+    write_value(out, mls.confirmation_tag())?;
+    write_value(out, &queued)
 }
 
 /// Reads what [`write_mls`] wrote.
@@ -129,15 +166,23 @@ impl Group {
             .iter()
             .map(|pending| (pending.message.as_bytes(), pending.accepted_ms))
             .collect();
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(self.snapshot_size());
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_be_bytes());
         write_section(&mut out, self.room.as_bytes())?;
         write_mls(&mut out, &self.mls, &queued)?;
-        write_section(&mut out, &postcard::to_allocvec(&messages)?)?;
-        write_section(&mut out, &postcard::to_allocvec(&self.departing)?)?;
+        write_value(&mut out, &messages)?;
+        write_value(&mut out, &self.departing)?;
         write_section(&mut out, &self.served_group_info)?;
         Ok(out)
+    }
+
+    /// About as many octets as the snapshot will have: a leaf takes some 300.
+    fn snapshot_size(&self) -> usize {
+        let leaves = self.leaves.iter().count().saturating_mul(384);
+        leaves
+            .saturating_add(self.served_group_info.len())
+            .saturating_add(4096)
     }
 
     /// Takes a group up again. Nothing is judged again and no clock is read.

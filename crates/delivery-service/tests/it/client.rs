@@ -499,7 +499,7 @@ pub fn to_bundle(bundle: &CommitMessageBundle) -> HandshakeBundle {
 }
 
 /// What a commit's updates come to: the list by its own rules, the rest replaced.
-fn new_data(list: &ParticipantListData, updates: &[AppDataUpdateProposal]) -> Vec<ComponentData> {
+pub fn new_data(list: &ParticipantListData, updates: &[AppDataUpdateProposal]) -> Vec<ComponentData> {
     let mut lists: Vec<ParticipantListUpdate> = Vec::new();
     let mut data = Vec::new();
     for update in updates {
