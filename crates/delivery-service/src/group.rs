@@ -154,11 +154,6 @@ impl Group {
         FrankingAgentData::from_bytes(octets).ok()
     }
 
-    /// Whether the hub franks application messages in this room: there is a franking agent.
-    pub fn has_franking_agent(&self) -> bool {
-        self.component(component_id::FRANKING_AGENT).is_some()
-    }
-
     /// The GroupInfo of this epoch, without ratchet tree.
     pub fn group_info(&self) -> &[u8] {
         &self.served_group_info

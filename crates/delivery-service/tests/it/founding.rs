@@ -42,7 +42,7 @@ fn a_proper_room() {
     assert_eq!(group.group_id().as_bytes(), b"group");
     assert_eq!(group.epoch().0, 0);
     assert_eq!(group.cipher_suite().0, 1);
-    assert!(group.has_franking_agent());
+    assert!(group.franking_agent().is_some());
     let alice = uri("mimi://a.example/u/alice");
     assert_eq!(group.role(&alice, View::Effective), RoleIndex(4));
     assert_eq!(group.participants(View::Effective).count(), 1);
@@ -116,7 +116,7 @@ fn components() {
         same,
     )
     .unwrap();
-    assert!(!plain.has_franking_agent());
+    assert!(plain.franking_agent().is_none());
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-fn request(client: &TestClient, user: MimiUri) -> KeyMaterialRequest {
+pub(crate) fn request(client: &TestClient, user: MimiUri) -> KeyMaterialRequest {
     let mut request = KeyMaterialRequest {
         requesting_user: user,
         target_user: uri("mimi://b.example/u/bob"),

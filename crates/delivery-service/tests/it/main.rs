@@ -13,6 +13,7 @@ mod room;
 mod setup;
 
 mod bundles;
+mod corpus;
 mod flow;
 mod founding;
 mod franking;
