@@ -26,12 +26,20 @@ impl Transport for Keep {
     }
 }
 
-/// Alice at the hub, Bob at the follower, both in a room; what the hub sends from now on is kept.
-pub(crate) async fn two(world: &Arc<World>) -> (Person, Person, String, Keep, Sender) {
+/// Alice at the hub, Bob at the follower, both in a room.
+pub(crate) async fn pair(world: &Arc<World>) -> (Person, Person, String) {
     let (mut alice, _) = world.user(A, "alice").await;
     let (mut bob, _) = world.user(B, "bob").await;
     let room = alice.client.create("club").await.unwrap();
     alice.client.add(&room, &[uri(BOB)]).await.unwrap();
+    world.quiet().await;
+    bob.client.sync().await.unwrap();
+    (alice, bob, room)
+}
+
+/// The same, and what the hub sends from now on is kept.
+pub(crate) async fn two(world: &Arc<World>) -> (Person, Person, String, Keep, Sender) {
+    let (mut alice, mut bob, room) = pair(world).await;
     alice.say(&room, "zero").await;
     world.quiet().await;
     bob.client.sync().await.unwrap();

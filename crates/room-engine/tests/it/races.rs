@@ -6,7 +6,7 @@ use mls_client::ClientError;
 use room_engine::{FeedItem, Refusal};
 use std::time::Duration;
 
-use crate::follower::{notify, sent, texts, two};
+use crate::follower::{notify, pair, sent, texts, two};
 use crate::world::{A, B, Person, World, uri};
 
 const ALICE: &str = "mimi://a.example/u/alice";
@@ -94,13 +94,8 @@ async fn a_crowd_adds_at_once() {
 async fn a_commit_against_a_leave() {
     for _ in 0..5 {
         let world = World::new().await;
-        let (mut alice, _) = world.user(A, "alice").await;
-        let (mut bob, _) = world.user(B, "bob").await;
+        let (mut alice, mut bob, room) = pair(&world).await;
         let (mut carol, _) = world.user(B, "carol").await;
-        let room = alice.client.create("club").await.unwrap();
-        alice.client.add(&room, &[uri(BOB)]).await.unwrap();
-        world.quiet().await;
-        bob.client.sync().await.unwrap();
         let ((), left) = tokio::join!(
             insist_on_adding(&world, &mut alice, &room, CAROL),
             bob.client.leave(&room)
@@ -127,12 +122,7 @@ async fn a_message_against_a_removal() {
     let mut refused = 0;
     for _ in 0..5 {
         let world = World::new().await;
-        let (mut alice, _) = world.user(A, "alice").await;
-        let (mut bob, _) = world.user(B, "bob").await;
-        let room = alice.client.create("club").await.unwrap();
-        alice.client.add(&room, &[uri(BOB)]).await.unwrap();
-        world.quiet().await;
-        bob.client.sync().await.unwrap();
+        let (mut alice, mut bob, room) = pair(&world).await;
         let speaking = async {
             let mut accepted = Vec::new();
             for number in 0..8 {
@@ -313,13 +303,8 @@ async fn restarts_between_all_steps() {
 #[tokio::test]
 async fn a_follower_away_for_an_hour() {
     let world = World::new().await;
-    let (mut alice, _) = world.user(A, "alice").await;
-    let (mut bob, _) = world.user(B, "bob").await;
+    let (mut alice, mut bob, room) = pair(&world).await;
     let (mut dave, _) = world.user(A, "dave").await;
-    let room = alice.client.create("club").await.unwrap();
-    alice.client.add(&room, &[uri(BOB)]).await.unwrap();
-    world.quiet().await;
-    bob.client.sync().await.unwrap();
     let store = world.stop(B).await;
     let mut all = Vec::new();
     for minute in 0..60 {
@@ -362,12 +347,7 @@ async fn clocks_that_differ() {
         let world = World::new().await;
         world.skew(A, minutes * 60_000);
         world.restart(A).await;
-        let (mut alice, _) = world.user(A, "alice").await;
-        let (mut bob, _) = world.user(B, "bob").await;
-        let room = alice.client.create("club").await.unwrap();
-        alice.client.add(&room, &[uri(BOB)]).await.unwrap();
-        world.quiet().await;
-        bob.client.sync().await.unwrap();
+        let (mut alice, mut bob, room) = pair(&world).await;
         bob.say(&room, "from the one").await;
         // Back by an hour, or forward.
         world.skew(A, -minutes * 60_000);
