@@ -38,7 +38,7 @@ pub mod client {
         ban_user, forget_room, invite_user, join_room_by_id, joined_rooms, kick_user, leave_room, unban_user,
     };
     pub use ruma::api::client::message::{get_message_events, send_message_event};
-    pub use ruma::api::client::profile::{get_profile_field, set_profile_field};
+    pub use ruma::api::client::profile::{get_profile, set_profile_field};
     pub use ruma::api::client::room::{Visibility, create_room, upgrade_room};
     pub use ruma::api::client::state::{get_state_event_for_key, get_state_events, send_state_event};
     pub use ruma::api::client::to_device::send_event_to_device;

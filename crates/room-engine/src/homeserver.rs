@@ -123,8 +123,8 @@ pub struct Taken {
 
 /// A transaction that was taken in (space `HsTransaction`, key: half SHA-256 of its id).
 #[derive(Debug, Serialize, Deserialize)]
-struct TransactionRecord {
-    at: u64,
+pub(crate) struct TransactionRecord {
+    pub(crate) at: u64,
     fingerprint: Sha256Hash,
 }
 

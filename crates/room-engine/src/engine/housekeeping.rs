@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{Engine, EngineError};
 use crate::consent::ConsentRecord;
+use crate::homeserver::TransactionRecord;
 use crate::records::{KeyPackageRefRecord, OutcomeRecord, parse};
 use crate::user::{KeyPackageRecord, LOW_STOCK};
 
@@ -43,8 +44,10 @@ const BLOB_GRACE: Duration = Duration::from_hours(24);
 pub struct Swept {
     /// Outcomes of requests.
     pub outcomes: u64,
-    /// Hashes of notify bodies, and ids of the homeserver's transactions.
+    /// Hashes of notify bodies.
     pub seen: u64,
+    /// The homeserver's transactions.
+    pub transactions: u64,
     /// Expired KeyPackages.
     pub key_packages: u64,
     /// What was known about KeyPackages that can't be used any more.
@@ -108,12 +111,17 @@ impl Engine {
                 .await?,
             ..Swept::default()
         };
-        for space in [Space::NotifySeen, Space::HsTransaction] {
-            swept.seen = swept.seen.saturating_add(
-                self.sweep_space(space, |key, value| Ok(old(parse(space, key, value)?, REMEMBERED)))
-                    .await?,
-            );
-        }
+        swept.seen = self
+            .sweep_space(Space::NotifySeen, |key, value| {
+                Ok(old(parse(Space::NotifySeen, key, value)?, REMEMBERED))
+            })
+            .await?;
+        swept.transactions = self
+            .sweep_space(Space::HsTransaction, |key, value| {
+                let transaction: TransactionRecord = parse(Space::HsTransaction, key, value)?;
+                Ok(old(transaction.at, REMEMBERED))
+            })
+            .await?;
         let mut stock: HashMap<[u8; 32], u32> = HashMap::new();
         swept.key_packages = self
             .sweep_space(Space::KeyPackage, |key, value| {
