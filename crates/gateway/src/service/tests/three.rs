@@ -82,11 +82,26 @@ impl Three {
         page.entries.into_iter().map(|entry| entry.item).collect()
     }
 
+    /// Somebody does something, then the hub loses its memory.
+    async fn restarted_after(mut self, person: &Person, does: &[&str]) -> Self {
+        person.does(does).await;
+        self.quiet().await;
+        self.a.service.stop().await;
+        self.a.service = again(&self.a.config, self.a.store.clone()).await;
+        self
+    }
+
     async fn stop(self) {
         for provider in [self.c, self.b, self.a] {
             provider.service.stop().await;
         }
     }
+}
+
+/// A provider on its store and at its addresses, after it was stopped.
+async fn again(config: &Config, store: Arc<dyn Store>) -> Service {
+    let started = Box::pin(Service::start(config, store, Some(recorder())));
+    started.await.unwrap()
 }
 
 /// What a person has read in a room, in its order.
@@ -361,5 +376,145 @@ async fn a_key_package_claimed_twice_is_handed_out_once() {
         }
     }
     assert_eq!(handed_out.len(), 16);
+    Box::pin(three.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hub_is_restarted_at_each_step() {
+    let mut three = Three::new().await;
+    let alice = three.person(&three.a, "alice").await;
+    let bob = three.person(&three.b, "bob").await;
+    let cathy = three.person(&three.c, "cathy").await;
+    let steps: [(&Person, &[&str]); 11] = [
+        (&alice, &["create", "clubhouse"]),
+        (&alice, &["add", "clubhouse", BOB]),
+        (&bob, &["sync"]),
+        (&bob, &["add", "clubhouse", CATHY]),
+        (&cathy, &["sync"]),
+        (&cathy, &["send", "clubhouse", "one"]),
+        (&alice, &["send", "clubhouse", "two"]),
+        (&bob, &["send", "clubhouse", "three"]),
+        (&bob, &["leave", "clubhouse"]),
+        (&cathy, &["sync"]),
+        (&alice, &["sync"]),
+    ];
+    for (person, does) in steps {
+        three = Box::pin(three.restarted_after(person, does)).await;
+    }
+    let tablet = Person::device(three.folder.path(), &three.c, "cathy", "d2").await;
+    let steps: [(&Person, &[&str]); 3] = [
+        (&tablet, &["rooms"]),
+        (&tablet, &["join", "clubhouse"]),
+        (&alice, &["send", "clubhouse", "four"]),
+    ];
+    for (person, does) in steps {
+        three = Box::pin(three.restarted_after(person, does)).await;
+    }
+    let room = only_room(&three.a).await;
+    three.all_read(&[&alice, &cathy, &tablet, &bob]).await;
+    assert_eq!(three.participants(&room).await, [ALICE, CATHY]);
+    for person in [&alice, &cathy] {
+        assert_eq!(texts(person, &room), ["one", "two", "three", "four"]);
+    }
+    assert_eq!(texts(&tablet, &room), ["four"]);
+    assert_eq!(texts(&bob, &room), ["one", "two", "three"]);
+    Box::pin(three.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_was_down_has_everything_afterwards_in_order() {
+    let mut three = Three::new().await;
+    let alice = three.person(&three.a, "alice").await;
+    let bob = three.person(&three.b, "bob").await;
+    let cathy = three.person(&three.c, "cathy").await;
+    alice.does(&["create", "clubhouse"]).await;
+    let room = only_room(&three.a).await;
+    alice.does(&["add", "clubhouse", BOB, CATHY]).await;
+    three.all_read(&[&bob, &cathy]).await;
+    three.c.service.stop().await;
+    let mut said = Vec::new();
+    for number in 0..20 {
+        let text = format!("message {number}");
+        let speaker = if number % 3 == 0 { &bob } else { &alice };
+        speaker.does(&["send", "clubhouse", &text]).await;
+        said.push(text);
+        if number % 5 == 4 {
+            alice.does(&["renew-keys", "clubhouse"]).await;
+            bob.does(&["sync"]).await;
+        }
+    }
+    // Nobody waited for the one that is down.
+    bob.does(&["sync"]).await;
+    assert_eq!(texts(&bob, &room), said);
+    three.c.service = again(&three.c.config, three.c.store.clone()).await;
+    three.all_read(&[&cathy]).await;
+    assert_eq!(texts(&cathy, &room), said);
+    assert_eq!(
+        three.epoch(&three.c, &room).await,
+        three.epoch(&three.a, &room).await
+    );
+    cathy.does(&["send", "clubhouse", "back"]).await;
+    three.all_read(&[&alice]).await;
+    assert_eq!(texts(&alice, &room).last().unwrap(), "back");
+    Box::pin(three.stop()).await;
+}
+
+/// Members of three providers, each with a client of its own, who each add somebody at the same time: as many commits for
+/// one epoch, then one fewer for the next. `CAUSEWAY_CROWD` says how many, else 9.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_three_providers_adds_at_once() {
+    let many = std::env::var("CAUSEWAY_CROWD").map_or(9, |text| text.parse().unwrap());
+    let three = Three::new().await;
+    let home = |number: usize| match number % 3 {
+        0 => (&three.a, "a.example"),
+        1 => (&three.b, "b.example"),
+        _ => (&three.c, "c.example"),
+    };
+    let alice = three.person(&three.a, "alice").await;
+    alice.does(&["create", "crowd"]).await;
+    let room = only_room(&three.a).await;
+    let (mut members, mut users, mut friends) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..many {
+        let (provider, domain) = home(number);
+        members.push(three.person(provider, &format!("m{number}")).await);
+        users.push(format!("mimi://{domain}/u/m{number}"));
+        three.person(provider, &format!("f{number}")).await;
+        friends.push(format!("mimi://{domain}/u/f{number}"));
+    }
+    let mut adding = vec!["add", "crowd"];
+    adding.extend(users.iter().map(String::as_str));
+    alice.does(&adding).await;
+    three.quiet().await;
+    for member in &members {
+        member.does(&["sync"]).await;
+    }
+    let before = three.epoch(&three.a, &room).await;
+    let (hub, of) = (&three, &room);
+    let insist = async |member: &Person, friend: &String| {
+        for _ in 0..200 {
+            // Refused, or too busy; or it was done although the client can't know.
+            if member.tries(&["add", "crowd", friend]).await.is_ok()
+                || hub.participants(of).await.contains(friend)
+            {
+                return;
+            }
+            let _ = member.tries(&["sync"]).await;
+        }
+        panic!("{friend} was never added");
+    };
+    let all = members
+        .iter()
+        .zip(&friends)
+        .map(|(member, friend)| insist(member, friend));
+    futures_util::future::join_all(all).await;
+    three.quiet().await;
+    assert_eq!(three.participants(&room).await.len(), 2 * many + 1);
+    assert_eq!(three.epoch(&three.a, &room).await, before + many as u64);
+    alice.does(&["send", "crowd", "all here"]).await;
+    three.quiet().await;
+    for member in &members {
+        member.does(&["sync"]).await;
+        assert_eq!(texts(member, &room), ["all here"]);
+    }
     Box::pin(three.stop()).await;
 }
