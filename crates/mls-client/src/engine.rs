@@ -198,6 +198,7 @@ impl Engine {
                     group_info_key: None,
                     own_handshakes: Vec::new(),
                     outgoing: Vec::new(),
+                    former: Vec::new(),
                     history: Vec::new(),
                     future: Vec::new(),
                 });

@@ -90,6 +90,10 @@ pub struct Room {
     pub own_handshakes: Vec<Hash>,
     /// Messages to be sent or not known to have been accepted.
     pub outgoing: Vec<Outgoing>,
+    /// Former encryptions of own messages, newest last: a node of the hub that was cut off may have accepted one that
+    /// another node refused later.
+    #[serde(default)]
+    pub former: Vec<Former>,
     /// What was read from the feed, and our own messages.
     pub history: Vec<Entry>,
     /// Entries of epochs we haven't reached.
@@ -271,6 +275,17 @@ pub struct Outgoing {
     pub attempt: Option<Attempt>,
     /// How many attempts there were.
     pub attempts: u32,
+}
+
+/// An encryption of an own message that another one took the place of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Our id for the message.
+    pub id: String,
+    /// Of the MLSMessage.
+    pub hash: Hash,
+    /// The encryption, as long as no other one is known to be accepted.
+    pub attempt: Option<Attempt>,
 }
 
 /// One encryption of a message.

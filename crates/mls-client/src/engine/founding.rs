@@ -107,6 +107,7 @@ impl Engine {
             group_info_key: None,
             own_handshakes: Vec::new(),
             outgoing: Vec::new(),
+            former: Vec::new(),
             history: vec![first],
             future: Vec::new(),
         };

@@ -4,7 +4,7 @@ use super::{Engine, dictionary};
 use crate::api::{B64, RefusalCode, SubmissionState, SubmissionStatus, SubmitMessage};
 use crate::content::{self, Content};
 use crate::error::ClientError;
-use crate::state::{Attempt, Entry, Hash, Message, Outgoing, Room, What};
+use crate::state::{Attempt, Entry, Former, Hash, Message, Outgoing, Room, What};
 use crate::wire;
 use mimi_wire::components::component_id;
 use mimi_wire::content::{Disposition, NestedPart};
@@ -182,7 +182,9 @@ impl Engine {
                 ..
             } => {
                 if answer || current_epoch.is_none_or(|current| attempt.epoch < current) {
-                    waiting.attempt = None;
+                    let id = waiting.id.clone();
+                    let former = waiting.attempt.take();
+                    replaced(room, id, former);
                 }
             }
             SubmissionState::Refused { code, reason, .. } => {
@@ -213,6 +215,10 @@ impl Engine {
     ) -> Result<bool, ClientError> {
         let client = self.session()?.client.clone();
         let room = self.room_mut(uri)?;
+        if let Some(place) = room.former.iter().position(|f| f.hash == hash) {
+            let former = room.former.remove(place);
+            return former_echoed(room, former, &client, at, frank).map(|()| true);
+        }
         let is_it = |m: &Outgoing| m.attempt.as_ref().is_some_and(|a| Hash::of(&a.message.0) == hash);
         let Some(place) = room.outgoing.iter().position(is_it) else {
             return Ok(false);
@@ -221,6 +227,54 @@ impl Engine {
         record_own(room, accepted, &client, at, frank)?;
         Ok(true)
     }
+}
+
+/// Former encryptions kept in a room.
+const FORMER: usize = 64;
+
+/// Remembers an encryption that another one takes the place of.
+fn replaced(room: &mut Room, id: String, attempt: Option<Attempt>) {
+    let Some(attempt) = attempt else { return };
+    if room.former.len() >= FORMER {
+        room.former.remove(0);
+    }
+    room.former.push(Former {
+        id,
+        hash: Hash::of(&attempt.message.0),
+        attempt: Some(attempt),
+    });
+}
+
+/// A former encryption turns out to be accepted. Others leave out what comes second under one message id; so do we.
+fn former_echoed(
+    room: &mut Room,
+    former: Former,
+    client: &str,
+    at: u64,
+    frank: Option<B64>,
+) -> Result<(), ClientError> {
+    if let Some(place) = room.outgoing.iter().position(|m| m.id == former.id) {
+        let mut accepted = room.outgoing.remove(place);
+        replaced(room, former.id, accepted.attempt.take());
+        accepted.attempt = former.attempt;
+        return record_own(room, accepted, client, at, frank);
+    }
+    let ours = |e: &&mut Entry| {
+        e.pos.is_none() && matches!(&e.what, What::Message(m) if m.id.as_deref() == Some(former.id.as_str()))
+    };
+    // Accepted, says an answer, but not read yet: this one comes first.
+    let placed = room.history.iter_mut().find(ours).map(|entry| {
+        entry.at = at;
+        std::mem::replace(&mut entry.hash, former.hash)
+    });
+    if let Some(hash) = placed {
+        room.former.push(Former {
+            id: former.id,
+            hash,
+            attempt: None,
+        });
+    }
+    Ok(())
 }
 
 fn record_own(

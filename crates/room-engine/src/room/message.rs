@@ -46,7 +46,7 @@ impl RoomState {
             Ok(accepted) => accepted,
             Err(refusal) => {
                 tracing::info!(request_id = %ctx.request_id, %refusal, "message refused");
-                return self.refused(scribe.at, peer, remembered, &refusal);
+                return Ok(Decision::reply(Reply::Message(refusal.to_response())));
             }
         };
         let response = SubmitMessageResponse::Accepted {
@@ -60,29 +60,6 @@ impl RoomState {
         scribe.decision.put(Space::Outcome, remembered, &outcome)?;
         let (decision, changes) = scribe.finish(Reply::Message(response))?;
         self.take(changes);
-        Ok(decision)
-    }
-
-    /// The follower is told so, and that is final: a node that was cut off may have accepted the same request before,
-    /// and its answer got lost. What the follower encrypts anew must not be joined by that one later.
-    fn refused(
-        &self,
-        at: u64,
-        peer: &Domain,
-        remembered: Vec<u8>,
-        refusal: &MessageRefusal,
-    ) -> Result<Decision, Refusal> {
-        let response = refusal.to_response();
-        let outcome = OutcomeRecord {
-            at,
-            response: Octets(response.to_bytes()),
-        };
-        let mut decision = Decision::reply(Reply::Message(response));
-        let lasts = !matches!(refusal, MessageRefusal::EpochInFuture { .. });
-        // Only of those who take part: what others send leaves no trace.
-        if lasts && self.hub_group()?.receivers().contains(peer) {
-            decision.put(Space::Outcome, remembered, &outcome)?;
-        }
         Ok(decision)
     }
 

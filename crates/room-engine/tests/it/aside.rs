@@ -1,11 +1,11 @@
 //! Messages accepted while a node is cut off from the one that orders.
 
-use mimi_wire::protocol::SubmitMessageResponse;
-use room_engine::outbox::OutboxBody;
+use room_engine::FeedItem;
 use std::time::Duration;
 
-use crate::world::{A, B, Person, World, ctx, domain, uri};
+use crate::world::{A, B, Person, World, uri};
 
+const ALICE: &str = "mimi://a.example/u/alice";
 const AMY: &str = "mimi://a.example/u/amy";
 const BOB: &str = "mimi://b.example/u/bob";
 
@@ -78,10 +78,10 @@ async fn what_was_accepted_while_cut_off_reaches_everybody_under_the_time_that_w
     }
 }
 
-/// A follower whose answer got lost asks again, and the node that orders says no: what the other node had accepted must not
-/// come beside what the client encrypts anew.
+/// A follower whose answer got lost asks again, and the node that orders says no, so that its client encrypts anew. Both
+/// are distributed, since an acceptance is final; everybody shows the message once, in one place.
 #[tokio::test]
-async fn what_was_refused_meanwhile_is_not_distributed() {
+async fn what_was_refused_and_accepted_is_shown_once() {
     let world = World::new().await;
     let (mut alice, _) = world.user(A, "alice").await;
     let (mut bob, _) = world.user(B, "bob").await;
@@ -91,29 +91,38 @@ async fn what_was_refused_meanwhile_is_not_distributed() {
     world.quiet().await;
     bob.client.sync().await.unwrap();
     world.orders(A, false);
-    bob.insist(&room, "too late").await;
+    // Its answer gets lost.
+    *world.lost_answers.lock().unwrap() = true;
+    let wait = Duration::ZERO;
+    let sent = bob.client.send(&room, "once", "text/plain", wait).await;
+    assert!(
+        matches!(sent, Ok((_, mls_client::engine::Sent::Waiting { .. }, _))),
+        "{sent:?}"
+    );
+    while world.engine(A).pending().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.stop_senders(B).await;
     world.orders(A, true);
     alice.client.add(&room, &[uri(AMY)]).await.unwrap();
     alice.client.remove(&room, &[uri(AMY)]).await.unwrap();
-    let arrived = world.arrived.lock().unwrap().clone();
-    let submit = arrived
-        .iter()
-        .find(|entry| matches!(entry.body, OutboxBody::Submit { .. }));
-    let octets = submit.unwrap().octets.0.clone();
-    for _ in 0..2 {
-        let answer = world
-            .engine(A)
-            .submit_message(ctx(), &uri(&room), &domain(B), octets.clone())
-            .await
-            .unwrap();
-        assert!(
-            matches!(answer, SubmitMessageResponse::EpochTooOld { .. }),
-            "{answer:?}"
-        );
-        distribute(&world).await;
+    *world.lost_answers.lock().unwrap() = false;
+    world.restart(B).await;
+    // Refused, and encrypted anew.
+    while !bob.client.engine().outgoing(&room).unwrap().is_empty() {
+        bob.client.sync().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
+    distribute(&world).await;
+    bob.say(&room, "twice").await;
     world.quiet().await;
-    assert!(alice.texts(&room).await.is_empty());
+    for person in [&mut alice, &mut bob] {
+        assert_eq!(texts(&person.texts(&room).await), ["once", "twice"]);
+    }
+    let feed = world.engine(A).feed(&uri(&room), &uri(ALICE), 1, 500, None).await;
+    let messages = feed.unwrap().entries.into_iter();
+    let messages = messages.filter(|entry| matches!(entry.item, FeedItem::Message { .. }));
+    assert_eq!(messages.count(), 3);
 }
 
 #[tokio::test]

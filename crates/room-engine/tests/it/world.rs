@@ -21,8 +21,8 @@ pub(crate) struct World {
     providers: Mutex<HashMap<String, Provider>>,
     /// What was sent to each homeserver.
     pub(crate) portal_events: Mutex<Vec<OutboxEntry>>,
-    /// What arrived at other providers.
-    pub(crate) arrived: Mutex<Vec<OutboxEntry>>,
+    /// Whether answers get lost between providers.
+    pub(crate) lost_answers: Mutex<bool>,
     /// Whether deliveries are lost after they have arrived, as when a process dies before it notes them.
     pub(crate) forget_deliveries: Mutex<u32>,
     /// What clients handed in as updates.
@@ -109,7 +109,7 @@ impl World {
         let world = Arc::new(Self {
             providers: Mutex::default(),
             portal_events: Mutex::default(),
-            arrived: Mutex::default(),
+            lost_answers: Mutex::default(),
             forget_deliveries: Mutex::default(),
             bundles: Mutex::default(),
             clock: Arc::default(),
@@ -331,8 +331,9 @@ impl Home for World {
         self.bundles.lock().unwrap().push(bundle.to_vec());
     }
 
-    fn arrives(&self, entry: &OutboxEntry) {
-        self.arrived.lock().unwrap().push(entry.clone());
+    async fn back(&self, from: &str, to: &str) -> Result<(), String> {
+        let lost = from != to && *self.lost_answers.lock().unwrap();
+        if lost { Err("lost".to_owned()) } else { Ok(()) }
     }
 
     fn shown(&self, entry: &OutboxEntry) {
