@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod blobs;
 #[allow(dead_code, reason = "the engine's tests use all of it")]
 #[path = "../../../room-engine/tests/it/faces.rs"]
 mod faces;

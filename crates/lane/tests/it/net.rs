@@ -67,12 +67,16 @@ impl Process {
     }
 }
 
+type Script = fn(&str) -> Option<Answer>;
+
 struct State {
     seed: u64,
     /// Each way draws by itself: what goes at the same instant may go in any order.
     ways: BTreeMap<(NodeName, NodeName), SmallRng>,
     weather: Weather,
     nodes: BTreeMap<NodeName, (u64, Process)>,
+    /// What nodes answer to requests for blobs instead of the truth.
+    scripts: BTreeMap<NodeName, Script>,
     /// From, to.
     cut: BTreeSet<(NodeName, NodeName)>,
 }
@@ -88,6 +92,7 @@ impl Net {
             ways: BTreeMap::new(),
             weather: Weather::FAIR,
             nodes: BTreeMap::new(),
+            scripts: BTreeMap::new(),
             cut: BTreeSet::new(),
         })))
     }
@@ -122,6 +127,11 @@ impl Net {
     /// No message gets from one to the other.
     pub(crate) fn cut(&self, from: &NodeName, to: &NodeName) {
         self.state().cut.insert((from.clone(), to.clone()));
+    }
+
+    /// From now on a node answers so to requests for blobs, where the script says anything.
+    pub(crate) fn script(&self, name: &NodeName, script: Script) {
+        self.state().scripts.insert(name.clone(), script);
     }
 
     pub(crate) fn heal(&self) {
@@ -182,6 +192,13 @@ impl Way {
             return None;
         }
         let (_, process) = self.net.state().nodes.get(to).cloned()?;
+        let script = self.net.state().scripts.get(to).copied();
+        if let Some(script) = script
+            && (call.method, call.path.starts_with("/blob/")) == ("GET", true)
+            && let Some(answer) = script(&call.path)
+        {
+            return Some(answer);
+        }
         if twice {
             let (again, call, from) = (process.clone(), call.clone(), self.from.clone());
             let (later, ..) = self.net.draw(&self.from, to);

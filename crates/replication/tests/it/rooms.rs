@@ -4,7 +4,7 @@ use crate::peer::{Peer, ok, status};
 use crate::room::{Room, VERSION, altered, now, user};
 use crate::world::{NODE, Node, ctx, until};
 use event_graph::{EventId, Pdu, SigningIdentity};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -391,6 +391,13 @@ async fn a_history_without_end() {
     still_works(&node, &peer).await;
 }
 
+/// Events that hang in the air: `CAUSEWAY_UNCONNECTED`, else 2,250. Fifty go in a transaction.
+fn unconnected() -> u64 {
+    std::env::var("CAUSEWAY_UNCONNECTED")
+        .ok()
+        .map_or(2_250, |text| text.parse().unwrap())
+}
+
 /// Thousands of events that hang in the air: no more than the bound is kept, the rest is dropped with a reason.
 #[tokio::test]
 async fn many_unconnected_events() {
@@ -404,7 +411,8 @@ async fn many_unconnected_events() {
         about_events.then(|| status(StatusCode::NOT_FOUND))
     });
     let mut dropped = 0;
-    for txn in 0..45_u64 {
+    let transactions = unconnected() / 50;
+    for txn in 0..transactions {
         let events: Vec<Value> = (0..50)
             .map(|n| {
                 let mut draft = template.clone();
@@ -416,8 +424,57 @@ async fn many_unconnected_events() {
         dropped += told.values().filter(|e| e.is_some()).count();
     }
     assert_eq!(node.heads(&room).await.held.len(), 2_000);
-    assert_eq!(dropped, 250);
+    assert_eq!(dropped as u64, transactions * 50 - 2_000);
     peer.script(|_| None);
+    still_works(&node, &peer).await;
+}
+
+/// ATK-10, ATK-29, ATK-38: receipts, typing, presence, devices and messages in the name of anybody do nothing: nobody here
+/// has any of it.
+#[tokio::test]
+async fn ephemeral_events_in_others_names_do_nothing() {
+    let (node, peer) = two().await;
+    let room = peer.room_id();
+    let before = node.heads(&room).await;
+    let ours = format!("@_causeway:{NODE}");
+    let edus = json!([
+        { "edu_type": "m.receipt", "content": { &room: { "m.read": { &ours: { "event_ids": ["$x"], "data": {} } } } } },
+        { "edu_type": "m.typing", "content": { "room_id": &room, "user_id": &ours, "typing": true } },
+        { "edu_type": "m.presence", "content": { "push": [{ "user_id": &ours, "presence": "online" }] } },
+        { "edu_type": "m.device_list_update", "content": { "user_id": &ours, "device_id": 7, "stream_id": "x" } },
+        { "edu_type": "m.direct_to_device", "content": { "sender": &ours, "type": "x", "messages": { "@x:y": 1 } } },
+        { "edu_type": "m.signing_key_update", "content": [] },
+    ]);
+    let content = json!({
+        "origin": peer.name.as_str(), "origin_server_ts": now(), "pdus": [], "edus": edus,
+    });
+    let target = "/_matrix/federation/v1/send/edus";
+    let (status, answer) = node
+        .ask(&peer.identity, Method::PUT, target, Some(&content))
+        .await;
+    assert_eq!((status, answer), (StatusCode::OK, json!({ "pdus": {} })));
+    assert_eq!(node.heads(&room).await, before);
+    still_works(&node, &peer).await;
+}
+
+/// ATK-53: many events whose parents come later, the youngest first. None is thrown away, and what was missing is not asked
+/// for again once it is there.
+#[tokio::test]
+async fn events_in_reverse_order_all_count() {
+    let (node, peer) = two().await;
+    let room = peer.room_id();
+    let said: Vec<Pdu> = (0..150).map(|n| peer.say(&format!("{n}"))).collect();
+    let backwards: Vec<Value> = said.iter().rev().map(|pdu| pdu.raw().to_value()).collect();
+    for (txn, events) in backwards.chunks(50).enumerate() {
+        node.send(&peer, &txn.to_string(), events).await;
+    }
+    until(|| async {
+        let accepted = node.accepted(&room).await;
+        said.iter()
+            .all(|pdu| accepted.contains(&pdu.event_id().to_string()))
+    })
+    .await;
+    assert!(node.heads(&room).await.missing.is_empty());
     still_works(&node, &peer).await;
 }
 
