@@ -233,6 +233,96 @@ async fn a_room_of_a_homeserver() {
     }
 }
 
+/// Bans, kicks and power levels on both sides of a cut: both sides come to one state, and what was acknowledged on either
+/// side is here.
+#[tokio::test(flavor = "multi_thread")]
+async fn bans_and_power_levels_on_both_sides_of_a_cut() {
+    if !homeserver_there() {
+        return;
+    }
+    for version in versions() {
+        let two = Two::start(&version).await;
+        let room = two.room("public_chat").await;
+        let node_user = format!("@_causeway:{}", two.node_name());
+        let tom = two.synapse.register("tom", "secret").await.unwrap();
+        let una = two.synapse.register("una", "secret").await.unwrap();
+        tom.join(&room).await.unwrap();
+        una.join(&room).await.unwrap();
+        let via = ["join", &room, "--via", two.synapse.server_name(), "--history"];
+        two.node.graph_json(&via).await.unwrap();
+        let levels = async |users: Value| {
+            let mut levels = two.sam.state(&room, "m.room.power_levels", "").await.unwrap();
+            for (user, level) in users.as_object().unwrap() {
+                levels["users"][user] = level.clone();
+            }
+            levels
+        };
+        let content = levels(json!({ &node_user: 50 })).await;
+        let mut events = vec![
+            two.sam
+                .set_state(&room, "m.room.power_levels", "", content)
+                .await
+                .unwrap(),
+        ];
+        two.agree(&room, &events).await;
+
+        two.cut();
+        // The node bans one and kicks the other, who go on talking on their side; there the node gets another level.
+        let member = |membership: &str| json!({ "membership": membership, "reason": "cut" }).to_string();
+        for (user, membership) in [(&tom.id, "ban"), (&una.id, "leave")] {
+            let content = member(membership);
+            let args = ["send", &room, "m.room.member", &content, "--state-key", user];
+            events.push(two.node.graph(&args).await.unwrap().trim().to_owned());
+        }
+        let mut theirs = Vec::new();
+        for n in 0..3 {
+            let content = json!({ "msgtype": "m.text", "body": format!("tom {n}") });
+            theirs.push(
+                tom.send(&room, "m.room.message", &format!("tom{n}"), content)
+                    .await
+                    .unwrap(),
+            );
+        }
+        let content = levels(json!({ &node_user: 60, &tom.id: 10 })).await;
+        events.push(
+            two.sam
+                .set_state(&room, "m.room.power_levels", "", content)
+                .await
+                .unwrap(),
+        );
+        let topic = json!({ "topic": "before the ban was known" });
+        events.push(two.sam.set_state(&room, "m.room.topic", "", topic).await.unwrap());
+        two.heal();
+        events.push(two.say(&room, 90).await);
+        events.push(two.node_says(&room, 91).await);
+        two.agree(&room, &events).await;
+        // Named exception: what the banned one said meanwhile is soft-failed where the ban was known before. It is held.
+        let held = two.node.graph(&["pull", &room]).await.unwrap();
+        for event in &theirs {
+            assert!(held.contains(event), "{event} is not here");
+        }
+        let state = two.sam.room_state(&room).await.unwrap();
+        assert_eq!(two.node_state(&room).await, state);
+
+        // The node is demoted on the far side of a cut, then banned: the room is as the homeserver has it.
+        two.cut();
+        let content = levels(json!({ &node_user: 0 })).await;
+        two.sam
+            .set_state(&room, "m.room.power_levels", "", content)
+            .await
+            .unwrap();
+        let topic = json!({ "topic": "by who has no power any more" }).to_string();
+        two.node
+            .graph(&["send", &room, "m.room.topic", &topic, "--state-key", ""])
+            .await
+            .unwrap();
+        two.heal();
+        events.push(two.say(&room, 92).await);
+        two.agree(&room, &events).await;
+        two.end().await;
+    }
+}
+
 impl Two {
     fn node_name(&self) -> String {
         let config = std::fs::read_to_string(self.node.dir().join("causeway.toml")).unwrap();
@@ -288,6 +378,25 @@ async fn a_witness_of_a_mimi_room() {
     })
     .await
     .unwrap();
+    // A moderator of its own side takes carriers out and throws the node out: the log of the room is untouched.
+    let first = carriers.first().unwrap();
+    let redact = format!("/_matrix/client/v3/rooms/{graph}/redact/{first}/r1");
+    let redacted = two
+        .sam
+        .call(reqwest::Method::PUT, &redact, Some(json!({ "reason": "no" })))
+        .await;
+    let node_user = format!("@_causeway:{}", two.node_name());
+    let thrown_out = json!({ "membership": "ban" });
+    let banned = two
+        .sam
+        .set_state(&graph, "m.room.member", &node_user, thrown_out)
+        .await;
+    assert!(
+        redacted.is_err() && banned.is_err(),
+        "nobody but nodes has any power in a graph"
+    );
+    alice.send(&room, "still", WITHIN).await.unwrap();
+    assert_eq!(alice.messages(&room).await.unwrap().len(), 3);
     // A witness is no participant, and has no say.
     let forbidden = two
         .sam

@@ -288,11 +288,16 @@ async fn found_beside(
 
     // The first node alone, with something in its store from before it was one of several.
     first.start_waiting().await.unwrap();
-    let alice_token = first.add_user("alice").await.unwrap();
+    let alice_token = match homeserver {
+        None => first.add_user("alice").await.unwrap(),
+        // Its users are the accounts.
+        Some(_) => String::new(),
+    };
     first.stop().await.unwrap();
     first.cluster(one.listen).unwrap();
     first.start_waiting().await.unwrap();
     let mut a = vec![first];
+    leader(&a, &[0]).await;
     for (number, spot) in (2..).zip(&spots[1..]) {
         let dir = place.path(&format!("a{number}"));
         let name = format!("cw{number}");
