@@ -85,7 +85,7 @@ pub(crate) struct ConsentRecord {
     /// Of others: how far the request has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sent: Option<Sent>,
-    /// Of others: KeyPackages that came with the grant and were not used yet.
+    /// Of others: KeyPackages that came with the grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key_packages: Option<Granted>,
 }
@@ -95,8 +95,14 @@ pub(crate) struct ConsentRecord {
 pub(crate) struct Granted {
     /// When they came, Unix ms.
     pub(crate) at: u64,
+    /// Those that were not used yet.
     pub(crate) octets: Vec<Octets>,
+    /// References of the newest that came, used or not, the newest last: each is taken in once.
+    pub(crate) seen: Vec<Octets>,
 }
+
+/// References of KeyPackages that are remembered for a scope.
+const SEEN: usize = 64;
 
 /// How long KeyPackages of a grant are used, ms: they are meant for adding the target at once, and it may have other
 /// clients later.
@@ -256,10 +262,28 @@ impl Pair {
         true
     }
 
-    /// As requester: keeps the KeyPackages of a grant. Those of one before it are forgotten.
-    pub(crate) fn keep_key_packages(&mut self, room: Option<&MimiUri>, octets: Vec<Octets>, now: u64) {
+    /// As requester: keeps the KeyPackages of a grant, given with their references, unless one of them came before: then it
+    /// is the same grant once more, and they may have been used meanwhile. Those of a grant before it are forgotten.
+    pub(crate) fn keep_key_packages(
+        &mut self,
+        room: Option<&MimiUri>,
+        packages: Vec<(Octets, Octets)>,
+        now: u64,
+    ) {
+        let before = self.find(room).and_then(|record| record.key_packages.as_ref());
+        let mut seen = before.map(|granted| granted.seen.clone()).unwrap_or_default();
+        let (references, octets): (Vec<_>, Vec<_>) = packages.into_iter().unzip();
+        if references.iter().any(|reference| seen.contains(reference)) {
+            return;
+        }
+        seen.extend(references);
+        seen.drain(..seen.len().saturating_sub(SEEN));
         if let Some(record) = self.change(room) {
-            record.key_packages = Some(Granted { at: now, octets });
+            record.key_packages = Some(Granted {
+                at: now,
+                octets,
+                seen,
+            });
         }
     }
 
@@ -270,15 +294,15 @@ impl Pair {
         }
         [Some(room), None].into_iter().find_map(|scope| {
             let granted = self.find(scope)?.key_packages.as_ref()?;
-            (now < granted.at.saturating_add(GRANTED_FOR))
-                .then(|| (scope.cloned(), granted.octets.as_slice()))
+            let good = !granted.octets.is_empty() && now < granted.at.saturating_add(GRANTED_FOR);
+            good.then(|| (scope.cloned(), granted.octets.as_slice()))
         })
     }
 
     /// As requester: the KeyPackages of a scope are used.
     pub(crate) fn key_packages_used(&mut self, scope: Option<&MimiUri>) {
-        if let Some(record) = self.change(scope) {
-            record.key_packages = None;
+        if let Some(granted) = self.change(scope).and_then(|record| record.key_packages.as_mut()) {
+            granted.octets.clear();
         }
     }
 

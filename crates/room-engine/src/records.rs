@@ -386,11 +386,6 @@ pub(crate) fn welcomed_ref_key(reference: &KeyPackageRef) -> Vec<u8> {
     key(&[&[2], reference.as_bytes()])
 }
 
-/// A KeyPackage that came with a grant of consent: taken in once, however often the grant comes.
-pub(crate) fn granted_ref_key(reference: &KeyPackageRef) -> Vec<u8> {
-    key(&[&[3], reference.as_bytes()])
-}
-
 /// By time, then by what was reported.
 pub(crate) fn abuse_key(at: u64, outcome: &[u8]) -> Vec<u8> {
     key(&[&at.to_be_bytes(), &half_sha256(outcome)])

@@ -169,14 +169,7 @@ impl UserState {
                 }
                 let news = pair.settle(room, granted, now);
                 // Nothing but a grant has any.
-                self.keep_granted(
-                    env,
-                    &mut pair,
-                    (other, room),
-                    &entry.client_key_packages,
-                    &mut decision,
-                )
-                .await?;
+                Self::keep_granted(&mut pair, (other, room), &entry.client_key_packages, now);
                 news.then(|| Notice::ConsentAnswered {
                     target: other.clone(),
                     room: room.cloned(),

@@ -2,13 +2,12 @@
 //! of the stock for it, as the requester's they are kept for the next claim. See docs/decisions/0021.
 
 use mimi_wire::codec::Decode as _;
-use mimi_wire::mls::{KeyPackage, KeyPackageRef};
+use mimi_wire::mls::KeyPackage;
 use mimi_wire::protocol::{
     ClientKeyMaterial, ClientMaterial, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode,
 };
 use mimi_wire::uri::MimiUri;
-use std::collections::BTreeMap;
-use store::Space;
+use std::collections::BTreeSet;
 
 use super::{UserState, directory};
 use crate::carrier::Octets;
@@ -16,51 +15,32 @@ use crate::command::Reply;
 use crate::consent::{Direction, Pair};
 use crate::decision::Decision;
 use crate::engine::Env;
-use crate::records::{KeyPackageRefRecord, granted_ref_key, read};
 use crate::refusal::Refusal;
 use delivery_service::keys::Selection;
 
 /// KeyPackages that one grant may carry; of one that carries more none is kept.
 pub(super) const PER_GRANT: usize = 16;
+/// Octets that they may have together: they are in one record.
+const OCTETS_PER_GRANT: usize = 32 * 1024;
 
 impl UserState {
     /// As requester: keeps the KeyPackages of a grant, if all of them are good, none of them came before, and there is no
     /// more than one of each client. What isn't kept is fetched through the hub when it is needed.
-    pub(super) async fn keep_granted(
-        &self,
-        env: &Env,
+    pub(super) fn keep_granted(
         pair: &mut Pair,
         (target, room): (&MimiUri, Option<&MimiUri>),
         packages: &[KeyPackage],
-        decision: &mut Decision,
-    ) -> Result<(), Refusal> {
-        let now = env.clock.now_ms();
+        now: u64,
+    ) {
         if packages.is_empty() {
-            return Ok(());
+            return;
         }
-        let Some(checked) = checked(target, packages, now) else {
-            metrics::counter!("causeway_consent_dropped_total", "reason" => "key_packages").increment(1);
-            return Ok(());
-        };
-        for (reference, client, package) in &checked {
-            let place = granted_ref_key(reference);
-            let known: Option<KeyPackageRefRecord> =
-                read(env.store.as_ref(), Space::KeyPackageRef, &place).await?;
-            if known.is_some() {
-                // The same grant once more: they may have been used meanwhile.
-                return Ok(());
+        match checked(target, packages, now) {
+            Some(packages) => pair.keep_key_packages(room, packages, now),
+            None => {
+                metrics::counter!("causeway_consent_dropped_total", "reason" => "key_packages").increment(1);
             }
-            let record = KeyPackageRefRecord {
-                client: client.clone(),
-                provider: target.domain().as_str().to_owned(),
-                at: now,
-                until: package.lifetime().not_after.saturating_mul(1000),
-            };
-            decision.put(Space::KeyPackageRef, place, &record)?;
         }
-        let octets = packages.iter().map(|package| Octets(package.as_bytes().to_vec()));
-        pair.keep_key_packages(room, octets.collect(), now);
-        Ok(())
     }
 
     /// As requester: an answer to a request for KeyPackages out of what a grant brought. The batch that forgets them
@@ -113,30 +93,22 @@ fn client_of(package: &KeyPackage) -> Option<MimiUri> {
     MimiUri::try_from(package.content().leaf_node.credential.identity()?).ok()
 }
 
-/// All of them, with reference and client, if each could have been uploaded by a client of the target of its own.
-fn checked<'a>(
-    target: &MimiUri,
-    packages: &'a [KeyPackage],
-    now: u64,
-) -> Option<Vec<(KeyPackageRef, MimiUri, &'a KeyPackage)>> {
-    if packages.len() > PER_GRANT {
+/// All of them with their references, if each could have been uploaded by a client of the target of its own.
+fn checked(target: &MimiUri, packages: &[KeyPackage], now: u64) -> Option<Vec<(Octets, Octets)>> {
+    let octets: usize = packages.iter().map(|package| package.as_bytes().len()).sum();
+    if packages.len() > PER_GRANT || octets > OCTETS_PER_GRANT {
         return None;
     }
-    let mut checked = BTreeMap::new();
+    let mut clients = BTreeSet::new();
+    let mut checked = Vec::with_capacity(packages.len());
     for package in packages {
         let client = client_of(package)?;
-        if client.client_user().as_ref() != Some(target) {
+        let octets = package.as_bytes();
+        let (_, reference) = directory::check_upload(octets, &client, now).ok()?;
+        if client.client_user().as_ref() != Some(target) || !clients.insert(client) {
             return None;
         }
-        let (_, reference) = directory::check_upload(package.as_bytes(), &client, now).ok()?;
-        if checked.insert(client, (reference, package)).is_some() {
-            return None;
-        }
+        checked.push((Octets(reference.as_bytes().to_vec()), Octets(octets.to_vec())));
     }
-    let listed = checked.into_iter();
-    Some(
-        listed
-            .map(|(client, (reference, package))| (reference, client, package))
-            .collect(),
-    )
+    Some(checked)
 }
