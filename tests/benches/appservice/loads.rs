@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use causeway_tests::matrix::User;
 use mls_client::transport::Transport as _;
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,7 @@ pub(crate) async fn alone(stage: &Stage, load: &str, messages: usize, gap: Durat
 pub(crate) async fn there(stage: &Stage, load: &str, messages: usize, gap: Duration) {
     let composed = compose(stage.alice.profile(), &stage.room, messages);
     let at_bob = follow(transport(stage.bob.profile()), stage.room.clone()).await;
+    let in_feed = follow(transport(stage.alice.profile()), stage.room.clone()).await;
     let at_alice = follow_sync(&stage.matrix, &stage.portal).await;
     let sent = offer(composed, gap, |id, octets| {
         put(stage.matrix.clone(), stage.portal.clone(), id, octets)
@@ -131,11 +133,14 @@ pub(crate) async fn there(stage: &Stage, load: &str, messages: usize, gap: Durat
     })
     .await;
     let (bob, empty) = (at_bob.lock().unwrap(), stage.empty.lock().unwrap());
-    let status = at_alice.lock().unwrap();
-    let ours = sent.iter().filter_map(|one| {
-        let pushed = empty.get(&one.event)?;
-        Some(bob.get(&one.octets)?.saturating_duration_since(*pushed))
-    });
+    let (feed, status) = (in_feed.lock().unwrap(), at_alice.lock().unwrap());
+    let ours = |seen: &HashMap<Vec<u8>, Instant>| {
+        let after = |one: &Sent| {
+            let pushed = empty.get(&one.event)?;
+            Some(seen.get(&one.octets)?.saturating_duration_since(*pushed))
+        };
+        sent.iter().filter_map(after).collect()
+    };
     let what = |what: &str| format!("{load}: Alice's send to {what}");
     show(
         &what("Synapse's answer"),
@@ -153,8 +158,13 @@ pub(crate) async fn there(stage: &Stage, load: &str, messages: usize, gap: Durat
         messages,
     );
     show(
+        &format!("{load}: empty appservice to Alice's feed (ours: accepted, durable)"),
+        ours(&feed),
+        messages,
+    );
+    show(
         &format!("{load}: empty appservice to Bob's feed (ours, both gateways)"),
-        ours.collect(),
+        ours(&bob),
         messages,
     );
     show(

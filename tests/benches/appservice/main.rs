@@ -85,4 +85,7 @@ async fn main() {
     stage.a.stop().await.unwrap();
     stage.b.stop().await.unwrap();
     stage.synapse.stop().await.unwrap();
+    if report::missed() {
+        std::process::exit(1);
+    }
 }
