@@ -147,7 +147,7 @@ async fn joins_wait_for_the_homeservers_limits_and_a_published_room_is_in_its_di
     let mut beside = Beside::start_limited(|config| {
         config.insert(
             "rc_joins_per_room".into(),
-            json!({"per_second": 2, "burst_count": 3}),
+            json!({"per_second": 0.3, "burst_count": 2}),
         );
         // Without statistics a Synapse has an empty directory.
         config.insert("stats".into(), json!({"enabled": true}));
@@ -168,13 +168,13 @@ async fn joins_wait_for_the_homeservers_limits_and_a_published_room_is_in_its_di
     let room = "mimi://a.example/r/limited";
     made(&transport, room).await;
     let portal = rooms.portals.lock().unwrap()[room].clone();
-    let told_to_wait = done(&transport, &rooms.now(room, 12, true)).await;
+    let told_to_wait = done(&transport, &rooms.now(room, 6, true)).await;
     assert!(told_to_wait > 0, "Synapse limited nothing");
     let state = beside.homeserver.full_state(&portal).await.unwrap();
     let joined = state.iter().filter(|event| {
         event.state_key.starts_with("@_mimi_") && event.content["membership"] == json!("join")
     });
-    assert_eq!(joined.count(), 12);
+    assert_eq!(joined.count(), 6);
 
     // Synapse counts rooms in the background, and answers from a cache.
     let becomes = async |wanted: bool| {
@@ -185,9 +185,9 @@ async fn joins_wait_for_the_homeservers_limits_and_a_published_room_is_in_its_di
         .unwrap();
     };
     becomes(true).await;
-    done(&transport, &rooms.now(room, 12, false)).await;
+    done(&transport, &rooms.now(room, 6, false)).await;
     becomes(false).await;
-    done(&transport, &rooms.now(room, 12, true)).await;
+    done(&transport, &rooms.now(room, 6, true)).await;
     becomes(true).await;
     // Given up, it is in no directory any more.
     let close = OutboxBody::PortalClose {

@@ -73,6 +73,7 @@ async fn bans_and_roles_are_requests_and_the_portal_shows_what_came_of_them() {
     // A ban: out at once, banned as soon as a member's client has written it into the log.
     act(&alice, &portal, "ban", json!({"user_id": BOB})).await;
     told(&alice, &portal, "asked to ban mimi://b.example/u/bob").await;
+    becomes(&alice, &portal, BOB, "leave").await;
     alice_mls.run(&["fulfil", "--all"]).await.unwrap();
     becomes(&alice, &portal, BOB, "ban").await;
 
