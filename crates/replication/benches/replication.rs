@@ -4,7 +4,7 @@
 //! a benchmark wants. The load is made and signed before the clock starts. Times are by the clock: the server that sends
 //! runs in this process, too, so that its share counts against the node.
 //!
-//! `--quick`: fewer of everything. `--json`: a line of JSON for each case.
+//! `--quick`: fewer of everything. `--all`: also joins of 10,000 members. `--json`: a line of JSON for each case.
 
 #![allow(
     clippy::unwrap_used,
@@ -226,8 +226,12 @@ async fn inbound(authority: &Authority, ours: &(Federation, ServerName), theirs:
     );
 }
 
-async fn joins(authority: &Authority, ours: &(Federation, ServerName), theirs: Option<&(Synapse, User)>) {
-    let count = if flag("--quick") { 100 } else { 1_000 };
+async fn joins(
+    authority: &Authority,
+    ours: &(Federation, ServerName),
+    theirs: Option<&(Synapse, User)>,
+    count: usize,
+) {
     let (federation, name) = ours;
     let peer = Peer::start(authority, 3).await;
     members(&peer, count);
@@ -339,7 +343,12 @@ async fn main() {
         println!("SKIPPED beside Synapse: it isn't installed");
     }
     inbound(&authority, &ours, theirs.as_ref()).await;
-    joins(&authority, &ours, theirs.as_ref()).await;
+    let members = if flag("--quick") { 100 } else { 1_000 };
+    joins(&authority, &ours, theirs.as_ref(), members).await;
+    if flag("--all") {
+        // A homeserver takes half a minute and more for it: it is measured at the smaller size.
+        joins(&authority, &ours, None, 10_000).await;
+    }
     catching_up(&authority, &ours).await;
     if let Some((mut synapse, _)) = theirs {
         synapse.stop().await.unwrap();

@@ -9,6 +9,7 @@
 
 mod discovery;
 mod joining;
+mod mutated;
 mod peer;
 mod requests;
 mod room;

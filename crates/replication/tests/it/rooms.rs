@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A node in the room of a peer.
-async fn two() -> (Node, Arc<Peer>) {
+pub(crate) async fn two() -> (Node, Arc<Peer>) {
     let node = Node::new().await;
     let peer = Peer::start(&node.authority, 1).await;
     node.join(&peer).await;
@@ -17,7 +17,7 @@ async fn two() -> (Node, Arc<Peer>) {
 }
 
 /// The room still works: what an honest user says next counts.
-async fn still_works(node: &Node, peer: &Peer) {
+pub(crate) async fn still_works(node: &Node, peer: &Peer) {
     let said = peer.say("still here");
     node.send(peer, "honest", &[said.raw().to_value()]).await;
     let id = said.event_id().to_string();
