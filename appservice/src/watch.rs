@@ -11,6 +11,7 @@ use crate::homeserver::{Homeserver, HomeserverError};
 use crate::routes::{Intake, IntakeError, Lookup};
 use crate::thirdparty::{Place, Wanted};
 use crate::transaction::Incoming;
+use async_recursion::async_recursion as boxed;
 use async_trait::async_trait;
 use room_engine::{Clock, Taken};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -192,6 +193,7 @@ impl Watch {
 
     /// Heartbeats and comparisons, until it is dropped. Greets the homeserver first: its ping ends the homeserver's
     /// back-off, so that what waits comes at once.
+    #[boxed]
     pub async fn run(&self) {
         self.greet().await;
         let mut compared = None::<tokio::time::Instant>;

@@ -1,5 +1,6 @@
 //! A node's part in the lane: runs openraft, says who leads, answers to the other nodes.
 
+use async_recursion::async_recursion as boxed;
 use async_trait::async_trait;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver as _;
@@ -161,6 +162,16 @@ impl Cluster {
         link: Arc<dyn Link>,
         observer: impl Fn(&Batch) + Send + Sync + 'static,
     ) -> Result<Self, ClusterError> {
+        Self::begin(settings, local, link, Arc::new(observer)).await
+    }
+
+    #[boxed]
+    async fn begin(
+        settings: ClusterSettings,
+        local: Arc<dyn Store>,
+        link: Arc<dyn Link>,
+        observer: Observer,
+    ) -> Result<Self, ClusterError> {
         let lineage = Lineage::default();
         let known = lineage.clone();
         let observer = move |batch: &Batch| {
@@ -201,6 +212,7 @@ impl Cluster {
     }
 
     /// Hands over, if this node leads, and ends.
+    #[boxed]
     pub async fn stop(&self) {
         if self.0.terms.borrow().is_some() && self.hand_over(None).await.is_ok() {
             let mut terms = self.0.terms.subscribe();
@@ -477,6 +489,7 @@ impl Cluster {
     }
 
     /// Sends a request to another node.
+    #[boxed]
     pub async fn call(
         &self,
         name: &NodeName,

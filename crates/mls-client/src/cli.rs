@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::matrix::Matrix;
 use crate::storage::{Passphrase, Vault};
 use crate::transport::Http;
+use async_recursion::async_recursion as boxed;
 use clap::{Args, Subcommand};
 use output::Output;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,7 @@ enum Command {
 pub(crate) type HttpClient = Client<Http>;
 
 /// Runs `causeway client ...`.
+#[boxed]
 pub async fn run(args: ClientArgs) -> Result<(), CliError> {
     let profile = args.profile.clone().map_or_else(default_profile, Ok)?;
     let passphrase = secret::passphrase(args.passphrase_file.as_deref())?;

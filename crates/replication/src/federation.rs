@@ -1,5 +1,6 @@
 //! The one door: whatever comes from another server, pushed or pulled, is parsed, verified and judged here.
 
+use async_recursion::async_recursion as boxed;
 use event_graph::json::Raw;
 use event_graph::{EventId, Pdu, RoomVersion, UnverifiedPdu};
 use room_engine::graphs::{Admitted, Fate, GraphCommand, GraphReply, Heads, Question};
@@ -198,6 +199,7 @@ impl Federation {
     }
 
     /// The end of a graph.
+    #[boxed]
     pub async fn heads(&self, ctx: &RequestContext, room_id: &str) -> Result<Heads, Refusal> {
         let command = GraphCommand::Ask {
             asker: None,

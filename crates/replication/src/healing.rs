@@ -6,6 +6,7 @@
 //! for it, with every event of that state verified and judged. Servers that stay silent are given up on, and what
 //! waited for them is dropped; the next event will ask again.
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use event_graph::{EventId, Pdu, RoomVersion};
 use futures_util::StreamExt as _;
@@ -96,6 +97,7 @@ impl Federation {
     }
 
     /// Heals one room; one task at a time.
+    #[boxed]
     pub async fn heal(&self, ctx: &RequestContext, room_id: &str, first: Option<&ServerName>) {
         let healing = &self.inner().healing;
         if !lock(&healing.busy).insert(room_id.to_owned()) {

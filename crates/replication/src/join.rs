@@ -3,6 +3,7 @@
 //! A template that another server makes is never signed: our event is built from the few fields that only it can know
 //! (parents, auth events, depth), everything else is ours (CVE-2026-24471).
 
+use async_recursion::async_recursion as boxed;
 use event_graph::ids::{is_user_id, server_of_user};
 use event_graph::{Draft, EventId, Pdu, RoomVersion};
 use http::Method;
@@ -85,6 +86,7 @@ fn answer(server: &ServerName, reason: impl Into<String>) -> FederationError {
 impl Federation {
     /// Joins a room of other servers with the node user. With `history`, all that was in the room before is fetched
     /// and judged from its create event on; without, the room begins at the state that the server gives.
+    #[boxed]
     pub async fn join(
         &self,
         ctx: &RequestContext,
@@ -254,6 +256,7 @@ impl Federation {
     }
 
     /// Leaves a room, or rejects an invitation to it.
+    #[boxed]
     pub async fn leave(&self, ctx: &RequestContext, room_id: &str) -> Result<EventId, FederationError> {
         let user = self.engine().node_user();
         let own = GraphCommand::Own {
@@ -296,6 +299,7 @@ impl Federation {
     }
 
     /// Invites a user of another server into a graph: its server signs too, then everybody in the room is told.
+    #[boxed]
     pub async fn invite(
         &self,
         ctx: &RequestContext,

@@ -1,5 +1,6 @@
 //! The engine: the way in for every face.
 
+use async_recursion::async_recursion as boxed;
 use mimi_wire::uri::{Domain, MimiUri};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -280,6 +281,7 @@ impl Engine {
 
     /// The same as one of several nodes: commits of `store` are final at all of them, and `sequencer` says whether
     /// this node may decide. `local` is the node's own store, for what it accepts while it is cut off.
+    #[boxed]
     pub async fn open_with(
         config: EngineConfig,
         keys: Keys,

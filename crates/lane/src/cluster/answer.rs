@@ -1,5 +1,6 @@
 //! Answers to the other nodes. Who asks has been authenticated.
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use openraft::Snapshot;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
@@ -26,6 +27,7 @@ pub(super) fn blob(hash: &BlobHash) -> String {
 
 impl Cluster {
     /// Answers a request of another node; none where the path is none of the lane's.
+    #[boxed]
     pub async fn answer(&self, from: &NodeName, method: &str, path: &str, body: Bytes) -> Option<Answer> {
         match (method, path) {
             ("GET", rpc::POSITION | rpc::STATEMENT) => return Some(self.told(path).await),

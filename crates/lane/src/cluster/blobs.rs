@@ -1,5 +1,6 @@
 //! Blobs, which are not in the log: at the majority before a decision names them, fetched by their hash where missing.
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use store::{BlobHash, StoreError};
@@ -68,6 +69,7 @@ impl Cluster {
     }
 
     /// Fetches the blobs that the node that leads has and this one lacks.
+    #[boxed]
     pub async fn fetch_blobs(&self) -> Result<usize, StoreError> {
         let Some((leader, member)) = self.leader() else {
             return Ok(0);

@@ -1,5 +1,6 @@
 //! Who takes part, and who leads.
 
+use async_recursion::async_recursion as boxed;
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, LogIdOptionExt as _};
@@ -132,6 +133,7 @@ impl Cluster {
     }
 
     /// Adds a node: brings it up to date, then lets it count for the majority. One change at a time.
+    #[boxed]
     pub async fn add(&self, name: NodeName, member: Member) -> Result<(), ClusterError> {
         let raft = self.leading()?;
         let _one = self.0.changing.lock().await;
@@ -156,6 +158,7 @@ impl Cluster {
     }
 
     /// Removes a node. The one that leads hands over first, and the call is to be repeated at the next.
+    #[boxed]
     pub async fn remove(&self, name: NodeName) -> Result<(), ClusterError> {
         let raft = self.leading()?;
         let nodes = self.view().nodes;
@@ -183,6 +186,7 @@ impl Cluster {
     }
 
     /// Lets another node lead: this one, or the one that lacks least.
+    #[boxed]
     pub async fn hand_over(&self, to: Option<NodeName>) -> Result<NodeName, ClusterError> {
         let raft = self.leading()?;
         let mut candidates: Vec<_> = self

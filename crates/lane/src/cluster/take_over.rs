@@ -1,5 +1,6 @@
 //! Taking over without a majority: see [`crate::forced`].
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use openraft::async_runtime::WatchReceiver as _;
@@ -60,6 +61,7 @@ impl Cluster {
     /// Takes over without a majority, on an operator's word: goes on alone, behind all that this node has. `lost` are
     /// the nodes that do not answer, all of them; `at` is the time, Unix ms. What they made final and this node never
     /// got is lost, which is why nothing but the word of a person who knows that they are gone leads here.
+    #[boxed]
     pub async fn take_over(
         &self,
         lost: BTreeSet<NodeName>,
@@ -253,6 +255,7 @@ impl Cluster {
     }
 
     /// Lets a frozen lane go on with what this side holds. The evidence stays.
+    #[boxed]
     pub async fn release(&self) -> Result<(), ClusterError> {
         if !self.0.lineage.is_frozen() {
             return Err(ClusterError::TakeOver("the lane is not frozen".to_owned()));

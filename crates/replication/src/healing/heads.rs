@@ -1,5 +1,6 @@
 //! What others have: heads are compared while a room is quiet, so that it heals, too.
 
+use async_recursion::async_recursion as boxed;
 use event_graph::EventId;
 use room_engine::RequestContext;
 use serde::Deserialize;
@@ -27,6 +28,7 @@ struct Nearest {
 
 impl Federation {
     /// Looks at what other servers have: nodes every few seconds, homeservers when they come back.
+    #[boxed]
     pub async fn compare_heads(
         &self,
         ctx: &RequestContext,
@@ -79,6 +81,7 @@ impl Federation {
     }
 
     /// Compares heads with every server of every shared room, for ever.
+    #[boxed]
     pub async fn keep_healing(&self, every: Duration) {
         loop {
             tokio::time::sleep(every).await;

@@ -3,6 +3,7 @@
 //! The records belong to rooms and users whose workers don't look at them again once they are this old. Each is deleted
 //! only if it still is what was read, so that a worker that did write it meanwhile wins.
 
+use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -99,6 +100,7 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
 
 impl Engine {
     /// One round. Runs by itself every hour.
+    #[boxed]
     pub async fn sweep(&self) -> Result<Swept, EngineError> {
         let now = self.env.clock.now_ms();
         let old = |at: u64, keep: u64| at.saturating_add(keep) <= now;
@@ -173,6 +175,7 @@ impl Engine {
     ///
     /// A record refers to a blob by naming its hash in hex, wherever that stands: so no kind of record can be forgotten
     /// here, and what merely looks like a reference costs space, never data.
+    #[boxed]
     pub async fn collect_blobs(&self, grace: Duration) -> Result<Collected, EngineError> {
         let store = self.env.local.as_ref();
         let mut referenced = HashSet::new();
