@@ -46,16 +46,29 @@ struct Inner {
 impl Wakes {
     pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let wakes = Self::default();
+        wakes.read(store).await?;
+        Ok(wakes)
+    }
+
+    /// Reads it all anew: another node may have ordered meanwhile.
+    pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let now = Self::load(store).await?;
+        let clients = std::mem::take(&mut now.0.lock().unwrap_or_else(PoisonError::into_inner).clients);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clients = clients;
+        Ok(())
+    }
+
+    async fn read(&self, store: &dyn Store) -> Result<(), StoreError> {
         let mut scan = Scan::all(Space::Wake).limit(500);
         loop {
             let page = store.scan(scan.clone()).await?;
             for (key, value) in &page {
                 let record: WakeRecord = parse(Space::Wake, key, value)?;
-                wakes.set(&record.user, &record.client, Some(record.device));
+                self.set(&record.user, &record.client, Some(record.device));
             }
             match page.last() {
                 Some((last, _)) => scan = scan.after(last),
-                None => return Ok(wakes),
+                None => return Ok(()),
             }
         }
     }
@@ -107,6 +120,30 @@ impl Wakes {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn what_another_node_was_told_is_known_afterwards() {
+        let uri = |text: &str| MimiUri::parse(text).unwrap();
+        let record = WakeRecord {
+            user: uri("mimi://a.example/u/alice"),
+            client: uri("mimi://a.example/d/alice/phone"),
+            device: "DEV".to_owned(),
+        };
+        let key = wake_key(&record.user, &record.client);
+        let store = store::MemoryStore::new();
+        let wakes = Wakes::load(&store).await.unwrap();
+        let mut batch = store::Batch::new();
+        batch.put(Space::Wake, &key, serde_json::to_vec(&record).unwrap());
+        store.commit(batch).await.unwrap();
+        assert!(wakes.is_empty());
+        wakes.refresh(&store).await.unwrap();
+        assert!(!wakes.is_empty());
+        let mut batch = store::Batch::new();
+        batch.delete(Space::Wake, &key);
+        store.commit(batch).await.unwrap();
+        wakes.refresh(&store).await.unwrap();
+        assert!(wakes.is_empty());
+    }
 
     #[test]
     fn a_user_is_woken_once_in_a_while_and_for_a_welcome_always() {

@@ -24,8 +24,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
     let mut terms = engine.terms();
+    let mut known = None;
     while !*stop.borrow() {
-        if terms.borrow_and_update().is_none() {
+        let term = *terms.borrow_and_update();
+        if term.is_none() {
             // The node that orders hands on.
             tokio::select! {
                 biased;
@@ -33,6 +35,9 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
                 _ = stop.changed() => {}
             }
             continue;
+        }
+        if known != term && engine.env.wakes.refresh(engine.env.store.as_ref()).await.is_ok() {
+            known = term;
         }
         let failed = match engine.hand_on().await {
             Ok(Pass {
