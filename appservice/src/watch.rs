@@ -14,6 +14,7 @@ use crate::transaction::Incoming;
 use async_recursion::async_recursion as boxed;
 use async_trait::async_trait;
 use room_engine::{Clock, Taken};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -26,6 +27,9 @@ pub use ledger::Ledger;
 
 /// Type of a heartbeat.
 pub const HEARTBEAT: &str = "org.causeway.heartbeat";
+
+/// Portals whose members and state are compared between two heartbeats: the sender and the homeserver have other work.
+const AUDITED_AT_ONCE: usize = 200;
 
 /// Between two comparisons of all portals' members and state with their rooms. The first is at start.
 const AUDIT_EVERY: Duration = Duration::from_hours(6);
@@ -198,6 +202,7 @@ impl Watch {
         self.greet().await;
         let mut compared = None::<tokio::time::Instant>;
         let mut audited = tokio::time::Instant::now();
+        let mut to_audit = VecDeque::new();
         loop {
             let in_time = self.heartbeat().await;
             let due = compared.is_none_or(|at| at.elapsed() >= self.0.settings.compare_every);
@@ -213,19 +218,28 @@ impl Watch {
             }
             let wanted = std::mem::take(&mut self.state().audit);
             if wanted || audited.elapsed() >= AUDIT_EVERY {
-                match self.audit_all().await {
-                    Ok(()) => audited = tokio::time::Instant::now(),
-                    Err(error) => {
-                        self.state().audit = true;
-                        tracing::warn!(error, "the portals' members can't be compared now");
-                    }
-                }
+                audited = tokio::time::Instant::now();
+                to_audit.clear();
+                self.state().audit = !self.all_portals(&mut to_audit).await;
             }
+            self.audit(&mut to_audit).await;
             tokio::select! {
                 () = tokio::time::sleep(self.0.settings.every) => {}
                 () = self.0.hurry.notified() => {}
             }
         }
+    }
+
+    /// Another node watches from here on: what this one knew is no news any more, and when its turn comes again it looks at
+    /// everything.
+    pub fn rest(&self) {
+        let mut state = self.state();
+        state.watched.late_since = None;
+        state.watched.unreachable = None;
+        state.watched.ping_failed = None;
+        state.awaited = None;
+        (state.compare, state.audit) = (true, true);
+        metrics::gauge!("causeway_homeserver_heartbeat_late").set(0.0);
     }
 
     /// Makes sure of the bot, and pings, for as long as it takes.

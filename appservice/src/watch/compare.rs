@@ -1,8 +1,9 @@
 //! Comparing portals with their timelines, and taking in what was missed.
 
-use super::Watch;
+use super::{AUDITED_AT_ONCE, Watch};
 use crate::homeserver::HomeserverError;
 use crate::homeserver::timeline::From;
+use std::collections::VecDeque;
 
 /// Pages read of one portal before the next has its turn; the rest follows in the next comparison.
 const PAGES: usize = 1000;
@@ -43,12 +44,26 @@ impl Watch {
         Ok(())
     }
 
-    /// Has the members and state of all portals compared with their rooms, by the sender in its own time.
-    pub(super) async fn audit_all(&self) -> Result<(), String> {
-        for portal in self.0.ledger.portals().await? {
-            self.0.ledger.audit(&portal).await?;
+    /// Whose turn it is to be compared with their rooms, members and state: all portals. Answers whether they are known.
+    pub(super) async fn all_portals(&self, queue: &mut VecDeque<String>) -> bool {
+        match self.0.ledger.portals().await {
+            Ok(portals) => queue.extend(portals),
+            Err(error) => {
+                tracing::warn!(error, "the portals' members can't be compared now");
+                return false;
+            }
         }
-        Ok(())
+        true
+    }
+
+    /// Has the next of them compared, by the sender. What can't be now is compared the next time.
+    pub(super) async fn audit(&self, queue: &mut VecDeque<String>) {
+        let now = queue.len().min(AUDITED_AT_ONCE);
+        for portal in queue.drain(..now) {
+            if let Err(error) = self.0.ledger.audit(&portal).await {
+                tracing::warn!(portal, error, "a portal's members can't be compared now");
+            }
+        }
     }
 
     /// Up to which of the homeserver's times everything must have been pushed: a heartbeat that came back says that

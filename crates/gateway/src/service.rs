@@ -316,7 +316,7 @@ impl Service {
             }));
         }
         if let Some(watch) = watch {
-            background.push(tokio::spawn(watching(watch, stop.clone())));
+            background.push(tokio::spawn(watching(watch, engine.clone(), stop.clone())));
         }
         background.push(tokio::spawn(reloader.clone().watch(stop)));
         Ok(Self {
@@ -413,11 +413,22 @@ async fn count_refusals(
     response
 }
 
-/// Greets the homeserver and watches over what it pushes, until told to stop.
-async fn watching(watch: Watch, mut stop: Stop) {
-    tokio::select! {
-        () = watch.run() => {}
-        () = stop.wait() => {}
+/// Greets the homeserver and watches over what it pushes while this node orders, until told to stop: of several nodes one
+/// sends heartbeats and sees them come back.
+async fn watching(watch: Watch, engine: Engine, mut stop: Stop) {
+    let mut terms = engine.terms();
+    loop {
+        let orders = terms.borrow_and_update().is_some();
+        tokio::select! {
+            () = watch.run(), if orders => {}
+            changed = terms.changed() => {
+                watch.rest();
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = stop.wait() => return,
+        }
     }
 }
 

@@ -91,6 +91,15 @@ async fn several_nodes_behind_one_url_lose_and_double_nothing_when_one_dies() {
     .unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(portal_statuses(&side).await, before + count);
+    // One of them watches over the homeserver; none cries wolf.
+    for node in others.iter().chain([&side.gateway]) {
+        eventually("no warnings", SOON, || async {
+            let answer = node.readiness().await?;
+            Ok((answer["warnings"] == serde_json::json!([])).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
     for node in &mut others {
         node.stop().await.unwrap();
     }
