@@ -7,10 +7,23 @@ use openraft::{ChangeMembers, LogIdOptionExt as _};
 use room_engine::Sequencer as _;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
 
 use super::{Cluster, ClusterError, Lane};
 use crate::forced::Statement;
 use crate::types::{Member, NodeName, Types};
+
+/// How often a new node is brought up to date before it is given up.
+const ATTEMPTS: u32 = 3;
+/// How long a new node may show no progress. A snapshot arrives as a whole, however long it takes.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Entries that a node may lack when it begins to count for the majority.
+const NEARLY: u64 = 100;
+
+fn failed(error: &RaftError<Types, ClientWriteError<Types>>) -> ClusterError {
+    ClusterError::Failed(error.to_string())
+}
 
 /// The nodes as one of them sees them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,14 +160,47 @@ impl Cluster {
         {
             return Err(ClusterError::Exists(name));
         }
-        let failed = |e: RaftError<Types, ClientWriteError<Types>>| ClusterError::Failed(e.to_string());
-        raft.add_learner(name.clone(), member, true)
-            .await
-            .map_err(failed)?;
-        raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([name])), false)
-            .await
-            .map_err(failed)?;
-        Ok(())
+        let one = BTreeSet::from([name.clone()]);
+        for _ in 0..ATTEMPTS {
+            raft.add_learner(name.clone(), member.clone(), false)
+                .await
+                .map_err(|e| failed(&e))?;
+            if Self::up_to_date(&raft, &name).await {
+                raft.change_membership(ChangeMembers::AddVoterIds(one), false)
+                    .await
+                    .map_err(|e| failed(&e))?;
+                return Ok(());
+            }
+            // Whoever was restarted on the way may have less than it said, and is then sent nothing more: begin anew.
+            raft.change_membership(ChangeMembers::RemoveNodes(one.clone()), false)
+                .await
+                .map_err(|e| failed(&e))?;
+        }
+        Err(ClusterError::Failed(format!(
+            "{name} does not get what the others have: look whether it runs and can be reached, then try again"
+        )))
+    }
+
+    /// Waits until a new node has nearly all of the log; false if it gets nothing for some time.
+    async fn up_to_date(raft: &Lane, name: &NodeName) -> bool {
+        let mut metrics = raft.metrics();
+        let mut had = None;
+        let mut until = Instant::now() + PATIENCE;
+        loop {
+            let now = metrics.borrow_watched().clone();
+            let has = now.replication.as_ref().and_then(|all| all.get(name)?.index());
+            if has.is_some_and(|has| now.last_log_index.unwrap_or(0).saturating_sub(has) <= NEARLY) {
+                return true;
+            }
+            if has > had {
+                had = has;
+                until = Instant::now() + PATIENCE;
+            }
+            match tokio::time::timeout_at(until, metrics.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
     }
 
     /// Removes a node. The one that leads hands over first, and the call is to be repeated at the next.
@@ -174,14 +220,13 @@ impl Cluster {
         }
         let _one = self.0.changing.lock().await;
         self.settled().await?;
-        let failed = |e: RaftError<Types, ClientWriteError<Types>>| ClusterError::Failed(e.to_string());
         let names = BTreeSet::from([name]);
         raft.change_membership(ChangeMembers::RemoveVoters(names.clone()), true)
             .await
-            .map_err(failed)?;
+            .map_err(|e| failed(&e))?;
         raft.change_membership(ChangeMembers::RemoveNodes(names), false)
             .await
-            .map_err(failed)?;
+            .map_err(|e| failed(&e))?;
         Ok(())
     }
 

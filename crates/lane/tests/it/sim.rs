@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Stories of the log told without being asked for more.
 const STORIES: u64 = 300;
-/// The same of a whole provider. Not more: some later ones end badly, see docs/decisions/0048.
-const PROVIDERS: u64 = 60;
+/// The same of a whole provider, which take much longer each.
+const PROVIDERS: u64 = 100;
 
 /// Tells a story; returns how it ended, and the simulated time it took.
 fn tell<T, F: Future<Output = T>>(seed: u64, story: impl FnOnce(u64) -> F) -> (T, Duration) {
@@ -92,6 +92,15 @@ fn whatever_fails_a_provider_keeps_what_it_promised() {
 fn a_leader_that_forgot_what_it_gave_away_does_not_go_on_in_its_term() {
     for seed in [22, 112, 204] {
         tell(seed, records::story);
+    }
+}
+
+/// A node that was restarted while it was being added had part of the log; the one that led took it to have none, sent it
+/// nothing more, and could change the members no further.
+#[test]
+fn a_node_that_is_restarted_while_it_is_added_gets_the_log() {
+    for seed in [71, 116] {
+        tell(seed, provider::story);
     }
 }
 
