@@ -22,14 +22,8 @@ async fn bans_and_roles_are_requests_and_the_portal_shows_what_came_of_them() {
             .await
             .unwrap();
     }
-    let made = alice_mls.run(&["create", "Order"]).await.unwrap();
-    let room = made["room"].as_str().unwrap().to_owned();
-    let portal = stage.portal(&alice, &alice_mls, &room).await;
-    alice_mls
-        .run(&["add", &room, "mimi://b.example/u/bob", "mimi://a.example/u/dave"])
-        .await
-        .unwrap();
-    becomes(&alice, &portal, BOB, "join").await;
+    let others = ["mimi://b.example/u/bob", "mimi://a.example/u/dave"];
+    let (_, portal) = stage.room(&alice, &alice_mls, "Order", &others).await;
     eventually("Dave's invitation", SOON, || async {
         Ok(dave.join(&portal).await.ok())
     })

@@ -22,14 +22,9 @@ async fn an_admin_looks_upgrades_gives_up_and_makes_again() {
     bob.run(&["consent", "grant", "mimi://a.example/u/alice"])
         .await
         .unwrap();
-    let made = alice_mls.run(&["create", "Club"]).await.unwrap();
-    let room = made["room"].as_str().unwrap().to_owned();
-    let portal = stage.portal(&alice, &alice_mls, &room).await;
-    alice_mls
-        .run(&["add", &room, "mimi://b.example/u/bob"])
-        .await
-        .unwrap();
-    becomes(&alice, &portal, BOB, "join").await;
+    let (room, portal) = stage
+        .room(&alice, &alice_mls, "Club", &["mimi://b.example/u/bob"])
+        .await;
 
     let dm = alice.create_room(&["@_mimi:a.example"]).await.unwrap();
     becomes(&alice, &dm, "@_mimi:a.example", "join").await;

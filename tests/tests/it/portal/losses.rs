@@ -23,14 +23,8 @@ async fn members_that_the_homeserver_forgot_come_back_and_redactions_take_nothin
             .await
             .unwrap();
     }
-    let made = alice_mls.run(&["create", "Losses"]).await.unwrap();
-    let room = made["room"].as_str().unwrap().to_owned();
-    let portal = stage.portal(&alice, &alice_mls, &room).await;
-    alice_mls
-        .run(&["add", &room, "mimi://b.example/u/bob", "mimi://a.example/u/dave"])
-        .await
-        .unwrap();
-    becomes(&alice, &portal, BOB, "join").await;
+    let others = ["mimi://b.example/u/bob", "mimi://a.example/u/dave"];
+    let (room, portal) = stage.room(&alice, &alice_mls, "Losses", &others).await;
     eventually("Dave's invitation", SOON, || async {
         Ok(dave.join(&portal).await.ok())
     })

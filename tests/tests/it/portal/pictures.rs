@@ -75,14 +75,9 @@ async fn pictures_of_users_and_rooms_cross_in_both_directions() {
         bob.run(&[&["profile", "set"], set].concat()).await.unwrap();
     }
 
-    let made = alice_mls.run(&["create", "Pictures"]).await.unwrap();
-    let room = made["room"].as_str().unwrap().to_owned();
-    let portal = stage.portal(&alice, &alice_mls, &room).await;
-    alice_mls
-        .run(&["add", &room, "mimi://b.example/u/bob"])
-        .await
-        .unwrap();
-    becomes(&alice, &portal, BOB, "join").await;
+    let (room, portal) = stage
+        .room(&alice, &alice_mls, "Pictures", &["mimi://b.example/u/bob"])
+        .await;
     let member = alice.state(&portal, "m.room.member", BOB).await.unwrap();
     assert_eq!(member["displayname"], "Bobby Tables (b.example)");
     let shown = media(&alice, member["avatar_url"].as_str().unwrap()).await;

@@ -107,6 +107,23 @@ impl Stage {
         portal
     }
 
+    /// A room that a user founds, and its portal, with the user in both; and others of the MIMI side whom the user adds, Bob
+    /// among them.
+    pub(super) async fn room(
+        &self,
+        user: &User,
+        client: &Client,
+        name: &str,
+        others: &[&str],
+    ) -> (String, String) {
+        let made = client.run(&["create", name]).await.unwrap();
+        let room = made["room"].as_str().unwrap().to_owned();
+        let portal = self.portal(user, client, &room).await;
+        client.run(&[&["add", &room], others].concat()).await.unwrap();
+        becomes(user, &portal, BOB, "join").await;
+        (room, portal)
+    }
+
     /// A place for a file.
     pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
         self.place.path(name)

@@ -63,6 +63,18 @@ impl Three {
         }
     }
 
+    /// Alice, Bob and Cathy, of a provider each, and Alice's room with all of them in it.
+    async fn clubhouse(&self) -> ([Person; 3], MimiUri) {
+        let alice = self.person(&self.a, "alice").await;
+        let bob = self.person(&self.b, "bob").await;
+        let cathy = self.person(&self.c, "cathy").await;
+        alice.does(&["create", "clubhouse"]).await;
+        let room = only_room(&self.a).await;
+        alice.does(&["add", "clubhouse", BOB, CATHY]).await;
+        self.all_read(&[&bob, &cathy]).await;
+        ([alice, bob, cathy], room)
+    }
+
     async fn epoch(&self, provider: &Provider, room: &MimiUri) -> u64 {
         provider.service.engine().room(room).await.unwrap().unwrap().epoch
     }
@@ -204,13 +216,7 @@ async fn the_draft_s_example_step_by_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_external_commit_could_not_carry_is_stapled_to_it() {
     let three = Three::new().await;
-    let alice = three.person(&three.a, "alice").await;
-    let bob = three.person(&three.b, "bob").await;
-    let cathy = three.person(&three.c, "cathy").await;
-    alice.does(&["create", "clubhouse"]).await;
-    let room = only_room(&three.a).await;
-    alice.does(&["add", "clubhouse", BOB, CATHY]).await;
-    three.all_read(&[&bob, &cathy]).await;
+    let ([alice, bob, cathy], room) = three.clubhouse().await;
     let second = Person::device(three.folder.path(), &three.b, "bob", "d2").await;
     second.does(&["rooms"]).await;
     second.does(&["join", "clubhouse"]).await;
@@ -265,13 +271,7 @@ async fn what_an_external_commit_could_not_carry_is_stapled_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_commits_for_one_epoch_and_one_is_accepted() {
     let three = Three::new().await;
-    let alice = three.person(&three.a, "alice").await;
-    let bob = three.person(&three.b, "bob").await;
-    let cathy = three.person(&three.c, "cathy").await;
-    alice.does(&["create", "clubhouse"]).await;
-    let room = only_room(&three.a).await;
-    alice.does(&["add", "clubhouse", BOB, CATHY]).await;
-    three.all_read(&[&bob, &cathy]).await;
+    let ([alice, bob, cathy], room) = three.clubhouse().await;
     for round in 0..5 {
         let epoch = three.epoch(&three.a, &room).await;
         let mut bundles = Vec::new();
@@ -424,13 +424,7 @@ async fn the_hub_is_restarted_at_each_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_was_down_has_everything_afterwards_in_order() {
     let mut three = Three::new().await;
-    let alice = three.person(&three.a, "alice").await;
-    let bob = three.person(&three.b, "bob").await;
-    let cathy = three.person(&three.c, "cathy").await;
-    alice.does(&["create", "clubhouse"]).await;
-    let room = only_room(&three.a).await;
-    alice.does(&["add", "clubhouse", BOB, CATHY]).await;
-    three.all_read(&[&bob, &cathy]).await;
+    let ([alice, bob, cathy], room) = three.clubhouse().await;
     three.c.service.stop().await;
     let mut said = Vec::new();
     for number in 0..20 {
