@@ -352,7 +352,13 @@ async fn three_nodes_lose_nothing_and_double_nothing() {
     let going = talk.leader(&all).await;
     talk.a[going].stop().await.unwrap();
     talk.a[going].start(None).await.unwrap();
-    talk.leader(&all).await;
+    let orders = talk.leader(&all).await;
+    let mut show = talk.a[orders].command().unwrap();
+    let shown = run(show.args(["room", "show", &talk.room])).await.unwrap();
+    assert!(
+        shown.contains(&format!("leader         node cw{}", orders + 1)),
+        "{shown}"
+    );
     talk.end().await;
 }
 

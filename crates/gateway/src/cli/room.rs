@@ -91,13 +91,13 @@ enum RoomCommand {
 pub(super) fn run(args: RoomArgs, config: &Config) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let link = Link::open(config).await?;
-        let done = act(args.command, &link).await;
+        let done = act(args.command, &link, config.cluster.is_some()).await;
         link.close().await;
         done
     })
 }
 
-async fn act(command: RoomCommand, link: &Link) -> Result<(), Failure> {
+async fn act(command: RoomCommand, link: &Link, several_nodes: bool) -> Result<(), Failure> {
     match command {
         RoomCommand::Ls { json } => {
             let rooms = link.rooms().await?;
@@ -128,7 +128,7 @@ async fn act(command: RoomCommand, link: &Link) -> Result<(), Failure> {
             if json {
                 output::json(&room)
             } else {
-                show(&room);
+                show(&room, several_nodes);
                 Ok(())
             }
         }
@@ -206,7 +206,16 @@ fn fence(room: &Room) -> String {
     }
 }
 
-fn show(room: &Room) {
+/// Which of several nodes orders what happens in a room.
+fn leader(room: &Room, several_nodes: bool) -> String {
+    match &room.leader {
+        Some(node) => format!("node {node}"),
+        None if several_nodes => "none that can be reached; see `causeway node ls`".to_owned(),
+        None => "this node, the only one".to_owned(),
+    }
+}
+
+fn show(room: &Room, several_nodes: bool) {
     let none = || "none".to_owned();
     for (what, value) in [
         ("room", room.room.clone()),
@@ -219,6 +228,7 @@ fn show(room: &Room) {
                 room.hub.clone()
             },
         ),
+        ("leader", leader(room, several_nodes)),
         ("group id", room.group_id.clone().unwrap_or_else(none)),
         ("epoch", room.epoch.clone()),
         (

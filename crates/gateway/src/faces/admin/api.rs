@@ -98,6 +98,10 @@ pub struct Room {
     pub hub: String,
     /// Whether this provider is the hub.
     pub is_hub: bool,
+    /// Where this provider has several nodes: the one that orders what this provider decides about the room, as far
+    /// as it is known.
+    #[serde(default)]
+    pub leader: Option<String>,
     /// Its name, where known.
     pub name: Option<String>,
     /// MLS group id, hex.
@@ -230,6 +234,7 @@ impl From<RoomView> for Room {
             room: view.room.to_string(),
             hub: view.hub.to_string(),
             is_hub: view.is_hub,
+            leader: None,
             name: view.name,
             group_id: view.group_id.map(hex::encode),
             epoch: view.epoch.to_string(),

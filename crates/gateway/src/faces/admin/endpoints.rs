@@ -12,7 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use mimi_wire::MimiUri;
-use room_engine::{EngineError, Refusal};
+use room_engine::{EngineError, Refusal, RoomView};
 
 /// An error answer. Making it counts it.
 pub(super) struct Problem(StatusCode, AdminError);
@@ -128,9 +128,8 @@ pub(super) async fn remove_account(
 }
 
 pub(super) async fn rooms(State(face): State<AdminFace>) -> Result<Json<Vec<Room>>, Problem> {
-    Ok(Json(
-        face.0.engine.rooms().await?.into_iter().map(Room::from).collect(),
-    ))
+    let rooms = face.0.engine.rooms().await?.into_iter();
+    Ok(Json(rooms.map(|view| shown(&face, view)).collect()))
 }
 
 fn room_uri(text: &str) -> Result<MimiUri, Problem> {
@@ -192,7 +191,14 @@ pub(super) async fn room(
         .room(&uri)
         .await?
         .ok_or(Refusal::Unknown { what: "room" })?;
-    Ok(Json(Room::from(view)))
+    Ok(Json(shown(&face, view)))
+}
+
+fn shown(face: &AdminFace, view: RoomView) -> Room {
+    Room {
+        leader: face.0.cluster.as_ref().and_then(|cluster| cluster.view().leader),
+        ..view.into()
+    }
 }
 
 pub(super) async fn unfence(
