@@ -183,7 +183,7 @@ impl Service {
             assets.clone(),
             ohttp.clone(),
         )?;
-        let reloader = Reloader::new(config, live.clone(), engine.clone(), peer_limits);
+        let reloader = Reloader::new(config, live.clone(), engine.clone(), peer_limits.clone());
         let directory = mimi.directory_router();
         let openid = beside.as_ref().map(|b| b.homeserver.clone());
         let clients = ClientFace::new(
@@ -265,10 +265,11 @@ impl Service {
                 let now = for_servers.now();
                 now.matrix.clone().unwrap_or_else(|| first.clone())
             });
-            let routes = matrix_face::router(config, federation.clone());
+            let routes = matrix_face::router(config, federation.clone(), peer_limits.clone());
             let routes = nodes.face(config, matrix_face::FACE, routes);
-            let listener =
-                Listener::bind(matrix_face::FACE, section.listen, Some(tls), routes, limits).await?;
+            let listener = Listener::bind(matrix_face::FACE, section.listen, Some(tls), routes, limits)
+                .await?
+                .bounded_per_address();
             addresses.matrix = listener.address().ok();
             listeners.push(listener);
         }

@@ -125,7 +125,11 @@ async fn node(authority: &Authority, dir: &Path) -> (Federation, ServerName) {
         OwnKeys::new(identity, BTreeMap::new()),
         Bounds::default(),
     );
-    let routes = server::router(federation.clone(), Duration::from_secs(30));
+    let routes = server::router(
+        federation.clone(),
+        Duration::from_secs(30),
+        Arc::new(server::Everybody),
+    );
     let listener = authority.listen(listener);
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
     (federation, ServerName::parse(&name).unwrap())

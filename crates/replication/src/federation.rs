@@ -46,11 +46,19 @@ pub enum FederationError {
 pub struct Bounds {
     /// Events of one gap. They are in memory until the way back has met what is known.
     pub gap: usize,
+    /// Events of a room's history, when all of it is asked for.
+    pub history: usize,
+    /// Largest answer with the state of a room, in octets.
+    pub state: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { gap: 20_000 }
+        Self {
+            gap: 20_000,
+            history: 200_000,
+            state: 128 << 20,
+        }
     }
 }
 

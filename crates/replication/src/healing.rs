@@ -35,8 +35,6 @@ const MOST_SERVERS: usize = 5;
 const MOST_STATES: usize = 5;
 /// Largest answer with events, in bytes.
 const EVENTS_SIZE: usize = 16 << 20;
-/// Largest answer with a state, in bytes.
-pub(crate) const STATE_SIZE: usize = 128 << 20;
 /// Events of a state fetched one by one; a larger difference is fetched as a whole.
 const ONE_BY_ONE: usize = 50;
 /// Requests in flight for one room.
@@ -296,7 +294,7 @@ impl Federation {
             .get(
                 server,
                 &format!("/_matrix/federation/v1/state_ids/{query}"),
-                STATE_SIZE,
+                self.inner().bounds.state,
             )
             .await?;
         let all: BTreeSet<EventId> = ids.pdu_ids.iter().chain(&ids.auth_chain_ids).copied().collect();
@@ -314,7 +312,7 @@ impl Federation {
                 .get(
                     server,
                     &format!("/_matrix/federation/v1/state/{query}"),
-                    STATE_SIZE,
+                    self.inner().bounds.state,
                 )
                 .await?;
             let both: Vec<Box<RawValue>> = state.auth_chain.into_iter().chain(state.pdus).collect();

@@ -15,8 +15,6 @@ use crate::server_name::ServerName;
 const PAGE: usize = 100;
 /// Largest page of history, in bytes.
 const PAGE_SIZE: usize = 32 << 20;
-/// Events of a whole room that are fetched.
-const MOST_HISTORY: usize = 200_000;
 /// Events handed to the engine in one command.
 const CHUNK: usize = 500;
 /// Octets of events handed to the engine in one command; a batch of the store holds eight MiB.
@@ -48,7 +46,7 @@ impl Federation {
         reach: Reach,
     ) -> Result<usize, FederationError> {
         let most = match reach {
-            Reach::Create => MOST_HISTORY,
+            Reach::Create => self.inner().bounds.history,
             Reach::Known => self.inner().bounds.gap,
         };
         let mut events: HashMap<EventId, Pdu> = HashMap::new();

@@ -16,7 +16,6 @@ use std::collections::BTreeSet;
 
 use crate::client::segment;
 use crate::federation::{Federation, FederationError, admitted, unexpected};
-use crate::healing::STATE_SIZE;
 use crate::history::Reach;
 use crate::server_name::ServerName;
 
@@ -123,7 +122,13 @@ impl Federation {
         );
         let sent: SendJoin = self
             .client()
-            .send(Method::PUT, server, &target, &pdu.raw().to_value(), STATE_SIZE)
+            .send(
+                Method::PUT,
+                server,
+                &target,
+                &pdu.raw().to_value(),
+                self.inner().bounds.state,
+            )
             .await?;
         if sent.members_omitted {
             return Err(answer(

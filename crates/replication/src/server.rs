@@ -2,6 +2,7 @@
 //!
 //! Every handler authenticates first; then it translates. What a room answers, and to whom, is the room's to say.
 
+mod admission;
 mod error;
 mod history;
 mod membership;
@@ -28,6 +29,7 @@ use crate::auth::{self, AuthError};
 use crate::federation::Federation;
 use crate::keys::Use;
 use crate::server_name::ServerName;
+pub use admission::{Admission, Admitted, Denied, Everybody};
 pub use error::MatrixError;
 use history::{backfill, event, event_auth, heads, missing_events, state, state_ids, timestamp_to_event};
 use membership::{
@@ -50,6 +52,7 @@ pub struct ServerFace(Arc<Inner>);
 struct Inner {
     federation: Federation,
     body_time: Duration,
+    admission: Arc<dyn Admission>,
     /// One transaction of a server at a time.
     turns: Mutex<HashMap<ServerName, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -61,6 +64,8 @@ struct Authentic {
     origin: ServerName,
     ctx: RequestContext,
     body: Bytes,
+    /// The request counts as running until this is dropped.
+    _admitted: Admitted,
 }
 
 impl Authentic {
@@ -70,11 +75,13 @@ impl Authentic {
     }
 }
 
-/// The routes. The caller puts its own layers around them.
-pub fn router(federation: Federation, body_time: Duration) -> Router {
+/// The routes. The caller puts its own layers around them. `admission` says of every server that has shown who it is
+/// whether one more of its requests is taken.
+pub fn router(federation: Federation, body_time: Duration, admission: Arc<dyn Admission>) -> Router {
     let face = ServerFace(Arc::new(Inner {
         federation,
         body_time,
+        admission,
         turns: Mutex::default(),
     }));
     let v1 = |path: &str| format!("/_matrix/federation/v1/{path}");
@@ -168,7 +175,13 @@ impl ServerFace {
             )?;
         }
         federation.engine().server_spoke(origin.as_str());
-        Ok(Authentic { origin, ctx, body })
+        let admitted = self.0.admission.enter(origin.as_str())?;
+        Ok(Authentic {
+            origin,
+            ctx,
+            body,
+            _admitted: admitted,
+        })
     }
 
     async fn ask(&self, by: &Authentic, room: &str, question: Question) -> Result<GraphReply, MatrixError> {

@@ -240,21 +240,13 @@ fn config(args: &InitArgs, path: &Path) -> Result<Config, Failure> {
 /// The section federation. With a development authority the other servers are taken to be development's, too: of the
 /// same authority, on this machine or its network.
 fn federation(args: &InitArgs) -> Option<FederationConfig> {
-    let development = args.dev_ca.is_some();
-    args.federation_listen.map(|listen| FederationConfig {
-        listen,
-        certificate: NODE_CERTIFICATE.into(),
-        key: NODE_KEY.into(),
-        trusted_ca: vec![
-            if development {
-                CA
-            } else {
-                "/etc/ssl/certs/ca-certificates.crt"
-            }
-            .into(),
-        ],
-        allow_private_addresses: development,
-    })
+    let mut section =
+        FederationConfig::new(args.federation_listen?, NODE_CERTIFICATE.into(), NODE_KEY.into());
+    if args.dev_ca.is_some() {
+        section.trusted_ca = vec![CA.into()];
+        section.allow_private_addresses = true;
+    }
+    Some(section)
 }
 
 fn keys(config: &Config) -> Result<(), Failure> {

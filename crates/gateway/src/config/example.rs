@@ -87,13 +87,11 @@ pub fn sample() -> Result<Config, Failure> {
             nodes: Vec::new(),
             election_ms: 1000,
         }),
-        federation: Some(FederationConfig {
-            listen: ([0, 0, 0, 0], 8448).into(),
-            certificate: "tls/node.pem".into(),
-            key: "tls/node.key".into(),
-            trusted_ca: vec!["/etc/ssl/certs/ca-certificates.crt".into()],
-            allow_private_addresses: false,
-        }),
+        federation: Some(FederationConfig::new(
+            ([0, 0, 0, 0], 8448).into(),
+            "tls/node.pem".into(),
+            "tls/node.key".into(),
+        )),
         admin: AdminConfig::default(),
         log: LogConfig::default(),
         limits: LimitsConfig::default(),

@@ -16,9 +16,10 @@ pub struct LimitsConfig {
     pub transaction_kib: u32,
     /// Connections that one listener holds open at a time; more wait in the system's queue.
     pub connections: u32,
-    /// Connections that one address may hold open to the MIMI face; more are closed at once.
+    /// Connections that one address may hold open to the MIMI face, and to the one for Matrix servers; more are closed
+    /// at once.
     pub connections_per_address: u32,
-    /// Requests a second that one peer may make on average; above it the answer is 429 with Retry-After.
+    /// Requests a second that one peer (a provider, or a Matrix server) may make on average; above it the answer is 429 with Retry-After.
     pub peer_requests_per_second: u32,
     /// Requests that one peer may make at once after a pause.
     pub peer_burst: u32,

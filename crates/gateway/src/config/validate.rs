@@ -219,7 +219,15 @@ impl Config {
             ("limits.head_seconds", limits.head_seconds),
             ("limits.body_seconds", limits.body_seconds),
             ("limits.outgoing_seconds", limits.outgoing_seconds),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.federation.iter().flat_map(|federation| {
+            [
+                ("federation.gap_events", federation.gap_events),
+                ("federation.history_events", federation.history_events),
+                ("federation.state_mib", federation.state_mib),
+            ]
+        })) {
             if value == 0 {
                 found.push(problem(
                     key,

@@ -4,15 +4,16 @@ use crate::config::{Config, FederationConfig};
 use crate::failure::{Code, Failure};
 use crate::keys::{KeyFile, KeyKind};
 use crate::tls;
-use crate::web::observe;
+use crate::web::{PeerLimits, observe};
 use axum::Router;
 use event_graph::SigningIdentity;
-use replication::{AddressPolicy, Bounds, ClientSettings, Federation, FederationClient, KeyStore, OwnKeys};
+use replication::server::{Admission, Admitted, Denied};
+use replication::{AddressPolicy, ClientSettings, Federation, FederationClient, KeyStore, OwnKeys};
 use room_engine::Engine;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use store::Store;
 
 /// Name in logs and metrics.
@@ -51,7 +52,7 @@ pub fn federation(
         client,
         keys,
         OwnKeys::new(identity, BTreeMap::new()),
-        Bounds::default(),
+        section.bounds(),
     ))
 }
 
@@ -67,10 +68,21 @@ pub fn identity(config: &Config) -> Result<SigningIdentity, Failure> {
 }
 
 /// The routes.
-pub fn router(config: &Config, federation: Federation) -> Router {
-    replication::server::router(federation, config.limits.body()).layer(axum::middleware::from_fn(
+pub fn router(config: &Config, federation: Federation, limits: PeerLimits) -> Router {
+    let limits = Arc::new(limits);
+    replication::server::router(federation, config.limits.body(), limits).layer(axum::middleware::from_fn(
         |request, next| observe(FACE, request, next),
     ))
+}
+
+impl Admission for PeerLimits {
+    fn enter(&self, origin: &str) -> Result<Admitted, Denied> {
+        let running = Self::enter(self, origin, Instant::now()).map_err(|too_many| Denied {
+            reason: too_many.to_string(),
+            retry_after: too_many.retry_after(),
+        })?;
+        Ok(Box::new(running))
+    }
 }
 
 fn now() -> i64 {

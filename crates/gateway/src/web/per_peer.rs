@@ -1,7 +1,6 @@
 //! What one peer may take: a rate, and a number of requests at a time. What one is denied is there for the others.
 
 use crate::config::LimitsConfig;
-use mimi_wire::Domain;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,13 +34,13 @@ impl From<&LimitsConfig> for PeerAllowance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooMany {
     /// Over the rate.
-    #[error("too many requests of this provider")]
+    #[error("too many requests of this peer")]
     Rate {
         /// When the next one is welcome.
         retry_after: Duration,
     },
     /// Over the number at a time.
-    #[error("too many requests of this provider at a time")]
+    #[error("too many requests of this peer at a time")]
     Concurrent,
 }
 
@@ -80,10 +79,10 @@ struct Account {
 
 struct State {
     allowance: PeerAllowance,
-    accounts: HashMap<Domain, Account>,
+    accounts: HashMap<String, Account>,
 }
 
-/// The accounts of all peers. Cheap to clone; all clones count together.
+/// The accounts of all peers, by name: MIMI providers and Matrix servers. Cheap to clone; all clones count together.
 #[derive(Clone)]
 pub struct PeerLimits(Arc<Mutex<State>>);
 
@@ -101,8 +100,15 @@ impl PeerLimits {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).allowance = allowance;
     }
 
-    /// Lets a request in, or says when to come again.
-    pub fn enter(&self, peer: &Domain, now: Instant) -> Result<Running, TooMany> {
+    /// Lets a request in, or says when to come again. Whoever is refused is counted.
+    pub fn enter(&self, peer: &str, now: Instant) -> Result<Running, TooMany> {
+        self.try_enter(peer, now).inspect_err(|too_many| {
+            metrics::counter!("causeway_peer_limited_total", "peer" => peer.to_owned(), "reason" => too_many.code())
+                .increment(1);
+        })
+    }
+
+    fn try_enter(&self, peer: &str, now: Instant) -> Result<Running, TooMany> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let PeerAllowance {
             rate,
@@ -115,7 +121,7 @@ impl PeerLimits {
                 .accounts
                 .retain(|_, a| a.running > 0 || now.saturating_duration_since(a.counted) < full_again);
         }
-        let account = state.accounts.entry(peer.clone()).or_insert(Account {
+        let account = state.accounts.entry(peer.to_owned()).or_insert(Account {
             tokens: burst,
             counted: now,
             running: 0,
@@ -134,7 +140,7 @@ impl PeerLimits {
         account.running += 1;
         Ok(Running {
             limits: self.clone(),
-            peer: peer.clone(),
+            peer: peer.to_owned(),
         })
     }
 }
@@ -142,7 +148,7 @@ impl PeerLimits {
 /// A request that was let in; it counts until this is dropped.
 pub struct Running {
     limits: PeerLimits,
-    peer: Domain,
+    peer: String,
 }
 
 impl Drop for Running {
@@ -172,48 +178,44 @@ mod tests {
         })
     }
 
-    fn peer(name: &str) -> Domain {
-        Domain::parse(name).unwrap()
-    }
-
     #[test]
     fn a_burst_then_the_rate_and_nobody_pays_for_another() {
         let limits = limits();
-        let (b, c) = (peer("b.example"), peer("c.example"));
+        let (b, c) = ("b.example", "c.example");
         let start = Instant::now();
         for _ in 0..3 {
-            limits.enter(&b, start).unwrap();
+            limits.enter(b, start).unwrap();
         }
         let half = Duration::from_millis(500);
         assert_eq!(
-            limits.enter(&b, start).err(),
+            limits.enter(b, start).err(),
             Some(TooMany::Rate { retry_after: half })
         );
-        limits.enter(&c, start).unwrap();
-        limits.enter(&b, start + half).unwrap();
-        assert!(limits.enter(&b, start + half).is_err());
+        limits.enter(c, start).unwrap();
+        limits.enter(b, start + half).unwrap();
+        assert!(limits.enter(b, start + half).is_err());
         // A clock that goes back gives nothing.
-        assert!(limits.enter(&b, start).is_err());
+        assert!(limits.enter(b, start).is_err());
         let later = start + Duration::from_hours(1);
-        assert_eq!((0..9).filter(|_| limits.enter(&b, later).is_ok()).count(), 3);
+        assert_eq!((0..9).filter(|_| limits.enter(b, later).is_ok()).count(), 3);
     }
 
     #[test]
     fn so_many_at_a_time() {
         let limits = limits();
-        let (b, now) = (peer("b.example"), Instant::now());
-        let first = limits.enter(&b, now).unwrap();
-        let _second = limits.enter(&b, now).unwrap();
-        assert_eq!(limits.enter(&b, now).err(), Some(TooMany::Concurrent));
+        let (b, now) = ("b.example", Instant::now());
+        let first = limits.enter(b, now).unwrap();
+        let _second = limits.enter(b, now).unwrap();
+        assert_eq!(limits.enter(b, now).err(), Some(TooMany::Concurrent));
         drop(first);
-        limits.enter(&b, now).unwrap();
+        limits.enter(b, now).unwrap();
         limits.set(PeerAllowance {
             rate: 1000.0,
             burst: 1000.0,
             concurrent: 1,
         });
         assert_eq!(
-            limits.enter(&b, now + Duration::from_secs(1)).err(),
+            limits.enter(b, now + Duration::from_secs(1)).err(),
             Some(TooMany::Concurrent)
         );
     }

@@ -1,9 +1,10 @@
 //! Errors in the form that Matrix gives them.
 
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{StatusCode, header};
 use room_engine::Refusal;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 use crate::auth::AuthError;
 
@@ -14,6 +15,7 @@ pub struct MatrixError {
     errcode: &'static str,
     error: String,
     pub(super) more: Vec<(&'static str, Value)>,
+    retry_after: Option<u64>,
 }
 
 impl MatrixError {
@@ -23,7 +25,16 @@ impl MatrixError {
             errcode,
             error: error.into(),
             more: Vec::new(),
+            retry_after: None,
         }
+    }
+
+    /// The same, with when a repeat makes sense: in the body, and in whole seconds in the header.
+    pub(super) fn again_in(mut self, time: Duration) -> Self {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.more.push(("retry_after_ms", json!(ms)));
+        self.retry_after = Some(ms.div_ceil(1000));
+        self
     }
 
     pub(super) fn bad_json(error: impl Into<String>) -> Self {
@@ -51,7 +62,11 @@ impl IntoResponse for MatrixError {
         if let Some(object) = body.as_object_mut() {
             object.extend(self.more.into_iter().map(|(k, v)| (k.to_owned(), v)));
         }
-        (self.status, axum::Json(body)).into_response()
+        let mut response = (self.status, axum::Json(body)).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -72,10 +87,7 @@ impl From<Refusal> for MatrixError {
             Refusal::Forbidden { .. } => Self::forbidden(text),
             Refusal::Malformed { .. } => Self::invalid(text),
             Refusal::Unavailable { retry_after, .. } => {
-                let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text);
-                let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
-                error.more.push(("retry_after_ms", json!(ms)));
-                error
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text).again_in(retry_after)
             }
             Refusal::Store(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", text),
             _ => {

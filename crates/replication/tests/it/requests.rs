@@ -6,8 +6,12 @@ use crate::world::{NODE, Node, ctx};
 use axum::body::Body;
 use event_graph::SigningIdentity;
 use http::{Method, Request, StatusCode};
-use replication::auth;
+use replication::server::{Admission, Admitted, Denied};
+use replication::{auth, server};
 use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const DAY: i64 = 86_400_000;
 const VERSION_TARGET: &str = "/_matrix/federation/v1/query/profile?user_id=@_causeway:node.test";
@@ -184,6 +188,47 @@ async fn large_and_slow_bodies_are_cut_off() {
             .await;
         assert_eq!(status, expected);
     }
+}
+
+/// Lets three requests of a server in.
+#[derive(Default)]
+struct Three(Mutex<HashMap<String, usize>>);
+
+impl Admission for Three {
+    fn enter(&self, origin: &str) -> Result<Admitted, Denied> {
+        let mut counted = self.0.lock().unwrap();
+        let count = counted.entry(origin.to_owned()).or_default();
+        *count += 1;
+        if *count > 3 {
+            return Err(Denied {
+                reason: "too many".to_owned(),
+                retry_after: Duration::from_millis(1500),
+            });
+        }
+        Ok(Box::new(()))
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_asks_too_much_is_put_off_and_nobody_pays_for_another() {
+    let mut node = Node::new().await;
+    let time = Duration::from_secs(10);
+    node.router = server::router(node.federation.clone(), time, Arc::new(Three::default()));
+    let flood = Peer::start(&node.authority, 1).await;
+    let quiet = Peer::start(&node.authority, 2).await;
+    // What only bears a server's name counts for nobody.
+    let forged = SigningIdentity::from_seed(quiet.name.as_str(), "ed25519:p", &[9; 32]);
+    for _ in 0..5 {
+        assert_eq!(node.get(&forged, VERSION_TARGET).await, StatusCode::UNAUTHORIZED);
+    }
+    for _ in 0..3 {
+        assert_eq!(node.get(&flood.identity, VERSION_TARGET).await, StatusCode::OK);
+    }
+    let (status, answer) = node.ask(&flood.identity, Method::GET, VERSION_TARGET, None).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer["errcode"], "M_LIMIT_EXCEEDED");
+    assert_eq!(answer["retry_after_ms"], 1500);
+    assert_eq!(node.get(&quiet.identity, VERSION_TARGET).await, StatusCode::OK);
 }
 
 #[tokio::test]

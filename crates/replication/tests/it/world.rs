@@ -30,7 +30,7 @@ pub(crate) fn ctx() -> RequestContext {
 pub(crate) struct Node {
     pub(crate) federation: Federation,
     pub(crate) engine: Engine,
-    router: Router,
+    pub(crate) router: Router,
     pub(crate) authority: Authority,
 }
 
@@ -63,8 +63,21 @@ impl Node {
         let client = FederationClient::new(identity.clone(), settings).unwrap();
         let keys = KeyStore::new(client.clone(), store, now);
         let own = OwnKeys::new(identity, BTreeMap::new());
-        let federation = Federation::new(engine.clone(), client, keys, own, Bounds { gap: 4_000 });
-        let router = server::router(federation.clone(), Duration::from_millis(300));
+        let federation = Federation::new(
+            engine.clone(),
+            client,
+            keys,
+            own,
+            Bounds {
+                gap: 4_000,
+                ..Bounds::default()
+            },
+        );
+        let router = server::router(
+            federation.clone(),
+            Duration::from_millis(300),
+            Arc::new(server::Everybody),
+        );
         Self {
             federation,
             engine,

@@ -32,13 +32,9 @@ pub(super) async fn admit(State(face): State<MimiFace>, mut request: Request, ne
         Err(refusal) => return Problem::peer(endpoint, refusal).into_response(),
     };
     // Counts until the answer has been made.
-    let _running = match face.0.peer_limits.enter(&peer, Instant::now()) {
+    let _running = match face.0.peer_limits.enter(peer.as_str(), Instant::now()) {
         Ok(running) => running,
-        Err(too_many) => {
-            metrics::counter!("causeway_peer_limited_total", "peer" => peer.to_string(), "reason" => too_many.code())
-                .increment(1);
-            return Problem::too_many(endpoint, too_many).into_response();
-        }
+        Err(too_many) => return Problem::too_many(endpoint, too_many).into_response(),
     };
     request.extensions_mut().insert(Peer(peer));
     next.run(request).await
