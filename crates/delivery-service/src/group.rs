@@ -10,6 +10,7 @@ mod message;
 mod pending;
 mod policy;
 mod proposals;
+mod rebuild;
 mod removal;
 mod serve;
 mod snapshot;

@@ -105,7 +105,7 @@ fn load(group_info: &[u8], ratchet_tree: &[u8]) -> Result<PublicGroup, FoundRefu
     Ok(group)
 }
 
-fn check_context(hub: &HubIdentity, context: &GroupContext) -> Result<(), FoundRefusal> {
+pub(super) fn check_context(hub: &HubIdentity, context: &GroupContext) -> Result<(), FoundRefusal> {
     let senders = context.extensions().external_senders();
     if !senders.is_some_and(|senders| senders.contains(&hub.sender())) {
         return Err(FoundRefusal::HubNotExternalSender);
@@ -131,7 +131,7 @@ fn check_context(hub: &HubIdentity, context: &GroupContext) -> Result<(), FoundR
     Ok(())
 }
 
-fn read<T: Decode>(components: &AppDataDictionary, id: u16) -> Result<Option<T>, FoundRefusal> {
+pub(super) fn read<T: Decode>(components: &AppDataDictionary, id: u16) -> Result<Option<T>, FoundRefusal> {
     components
         .get(&id)
         .map(T::from_bytes)
@@ -155,7 +155,7 @@ fn check_participants(
     Participants::new(list).map_err(|_| FoundRefusal::Component(id))
 }
 
-fn check_metadata(components: &AppDataDictionary, room: &MimiUri) -> Result<(), FoundRefusal> {
+pub(super) fn check_metadata(components: &AppDataDictionary, room: &MimiUri) -> Result<(), FoundRefusal> {
     let id = component_id::ROOM_METADATA;
     let metadata: RoomMetaData = read(components, id)?.ok_or(FoundRefusal::ComponentMissing(id))?;
     if metadata.room_uri == room.as_str() {
@@ -166,7 +166,10 @@ fn check_metadata(components: &AppDataDictionary, room: &MimiUri) -> Result<(), 
 }
 
 /// A franking agent is optional; if there is one, it must be able to sign: it is this hub.
-fn check_franking_agent(hub: &HubIdentity, components: &AppDataDictionary) -> Result<(), FoundRefusal> {
+pub(super) fn check_franking_agent(
+    hub: &HubIdentity,
+    components: &AppDataDictionary,
+) -> Result<(), FoundRefusal> {
     let agent: Option<FrankingAgentData> = read(components, component_id::FRANKING_AGENT)?;
     match agent {
         Some(agent) if agent != hub.franking_agent() => Err(FoundRefusal::FrankingAgent),

@@ -21,5 +21,6 @@ mod hostile;
 mod keys;
 mod messages;
 mod random;
+mod rebuilding;
 mod refusals;
 mod snapshots;

@@ -3,8 +3,9 @@
 use crate::client::{Plan, TestClient, domain, uri};
 use delivery_service::{Group, HubIdentity, Judged, JudgedCommit, RoleIndex, UpdateRefusal, View};
 use mimi_wire::components::{ParticipantListUpdate, UserRolePair};
-use mimi_wire::protocol::HandshakeBundle;
-use mimi_wire::{Domain, MimiUri};
+use mimi_wire::mls::MlsMessage;
+use mimi_wire::protocol::{HandshakeBundle, RatchetTreeOption};
+use mimi_wire::{Domain, Encode as _, MimiUri};
 
 pub const NOW: u64 = 1_800_000_000_000;
 
@@ -28,6 +29,14 @@ pub fn remove(indices: &[u32]) -> Option<ParticipantListUpdate> {
         removed_indices: indices.to_vec(),
         ..Default::default()
     })
+}
+
+/// A group that begins in the epoch of another, with what that serves.
+pub fn begun_at(hub: &HubIdentity, group: &Group) -> Group {
+    let RatchetTreeOption::Full(tree) = group.ratchet_tree_option() else {
+        panic!("no tree")
+    };
+    Group::rebuild(hub, group.room_uri(), group.group_info(), &tree.to_bytes()).unwrap()
 }
 
 pub struct Room {
@@ -100,7 +109,11 @@ impl Room {
             Judged::Proposals(_) => Vec::new(),
         };
         let is_commit = matches!(judged, Judged::Commit(_));
+        let rebuilt = self.rebuilt(bundle, &stapled);
         self.group.apply(judged).unwrap();
+        if let Some(rebuilt) = rebuilt {
+            assert!(rebuilt.snapshot().unwrap() == self.group.snapshot().unwrap());
+        }
         self.restart();
         for (index, client) in self.clients.iter_mut().enumerate() {
             if client.group.as_ref().is_none_or(|group| !group.is_active()) {
@@ -122,6 +135,18 @@ impl Room {
             }
         }
         self.check();
+    }
+
+    /// The group as the log alone gives it: begun at what the hub serves now, and this bundle judged again.
+    fn rebuilt(&self, bundle: &HandshakeBundle, stapled: &[MlsMessage]) -> Option<Group> {
+        if !self.group.pending_proposals().is_empty() || self.group.departing().next().is_some() {
+            return None;
+        }
+        let mut rebuilt = begun_at(&self.hub, &self.group);
+        assert!(rebuilt.snapshot().unwrap() == self.group.snapshot().unwrap());
+        let judged = rebuilt.judge_again(&self.hub, bundle, stapled.to_vec(), NOW);
+        rebuilt.apply(judged.unwrap()).unwrap();
+        Some(rebuilt)
     }
 
     /// Adds a user with one client.
