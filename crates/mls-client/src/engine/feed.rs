@@ -25,7 +25,7 @@ const BEFORE_WELCOME: usize = 64;
 enum Trouble {
     /// It is of an epoch to come.
     Future,
-    /// We aren't in yet; perhaps a Welcome is still on its way.
+    /// We aren't in, or not any more; perhaps a Welcome is still on its way.
     Early,
     /// It can't be shown or followed; the next entries may well be.
     Entry(String),
@@ -69,24 +69,33 @@ impl Engine {
         })
     }
 
-    /// Entries that waited for the epoch we are in now.
+    /// Entries that waited for the epoch we are in now, or come to by them: what is of an epoch before the commit that
+    /// ends it, which may be the one that takes us out.
     fn drain_future(&mut self, uri: &str, shown: &mut Vec<Entry>) -> Result<(), ClientError> {
-        loop {
-            let Some(epoch) = self.group(uri)?.map(|g| g.epoch().as_u64()) else {
-                return Ok(());
-            };
-            let room = self.room_mut(uri)?;
-            let ripe = |e: &FeedEntry| epoch_of(&e.item).is_some_and(|of| of <= epoch);
-            let Some(place) = room.future.iter().position(ripe) else {
-                return Ok(());
-            };
-            let entry = room.future.remove(place);
+        let mut reached = self.active_epoch(uri)?;
+        if reached.is_none() || self.room(uri)?.future.is_empty() {
+            return Ok(());
+        }
+        let mut waiting = std::mem::take(&mut self.room_mut(uri)?.future);
+        waiting.sort_by_cached_key(|entry| (epoch_of(&entry.item), is_commit(entry), entry.pos));
+        for entry in waiting {
+            let ripe = reached.is_some_and(|reached| epoch_of(&entry.item).is_none_or(|of| of <= reached));
+            if !ripe {
+                self.room_mut(uri)?.future.push(entry);
+                continue;
+            }
             self.take_in(uri, &entry, shown)?;
-            // A commit that is still to come would come back forever.
-            if self.room(uri)?.future.contains(&entry) {
-                return Ok(());
+            if is_commit(&entry) {
+                reached = self.active_epoch(uri)?;
             }
         }
+        Ok(())
+    }
+
+    /// The epoch we are in, if we are in.
+    fn active_epoch(&self, uri: &str) -> Result<Option<u64>, ClientError> {
+        let group = self.group(uri)?.filter(MlsGroup::is_active);
+        Ok(group.map(|group| group.epoch().as_u64()))
     }
 
     fn take_in(&mut self, uri: &str, entry: &FeedEntry, shown: &mut Vec<Entry>) -> Result<(), ClientError> {
@@ -206,7 +215,7 @@ impl Engine {
         let room = self.room(uri)?;
         let Some(group) = load(&self.mls, room)?.filter(MlsGroup::is_active) else {
             return match room.membership {
-                Membership::Outside => Err(Trouble::Early),
+                Membership::Outside | Membership::Left => Err(Trouble::Early),
                 _ => Ok(None),
             };
         };
@@ -429,6 +438,10 @@ fn kind_of(item: &FeedItem) -> &'static str {
         FeedItem::Status(_) => "status",
         FeedItem::Wish(_) => "wish",
     }
+}
+
+fn is_commit(entry: &FeedEntry) -> bool {
+    matches!(entry.item, FeedItem::Commit { .. })
 }
 
 /// The epoch a framed item is of.

@@ -42,10 +42,6 @@ async fn what_is_of_an_epoch_to_come_waits_for_its_commit() {
     let (_, mut bob, room, mut entries) = unread(&hub).await;
     let [one, commit, two] = [entries.remove(0), entries.remove(0), entries.remove(0)];
     // The same entries at places in another order: message of epoch 2, then of epoch 1, then the commit.
-    let at = |mut e: FeedEntry, pos: u64| {
-        e.pos = pos;
-        e
-    };
     let first = one.pos;
     let mut engine = bob.engine();
     engine.feed(&room, &page(vec![at(two, first)])).unwrap();
@@ -62,6 +58,61 @@ async fn what_is_of_an_epoch_to_come_waits_for_its_commit() {
     let mut texts = bob.texts(&room);
     texts.sort();
     assert_eq!(texts, ["one", "two"]);
+    assert_eq!(bob.problems(&room), Vec::<String>::new());
+}
+
+fn at(mut entry: FeedEntry, pos: u64) -> FeedEntry {
+    entry.pos = pos;
+    entry
+}
+
+/// Bob is taken out by a commit that overtakes the message before it, and both overtake the commit that leads to them.
+#[tokio::test]
+async fn what_waits_is_read_before_the_commit_that_ends_its_epoch() {
+    let hub = Hub::new();
+    let (mut alice, mut bob, room, mut entries) = unread(&hub).await;
+    alice
+        .client()
+        .remove(&room, &[uri("bob@b.example")])
+        .await
+        .unwrap();
+    let all = bob.line.log(&room, entries[0].pos, 100, Duration::ZERO).await;
+    let removal = all.unwrap().entries.pop().unwrap();
+    let [one, commit, two] = [entries.remove(0), entries.remove(0), entries.remove(0)];
+    let first = one.pos;
+    let mut engine = bob.engine();
+    let late = vec![at(removal, first), at(two, first + 1), at(commit, first + 2)];
+    engine.feed(&room, &page(late)).unwrap();
+    assert_eq!(engine.room(&room).unwrap().membership, Membership::Left);
+    bob.put_back(engine);
+    assert_eq!(bob.texts(&room), ["two"]);
+    assert_eq!(bob.problems(&room), Vec::<String>::new());
+}
+
+/// Bob was taken out and comes back in; what is said then overtakes his Welcome.
+#[tokio::test]
+async fn what_overtakes_the_second_welcome_is_read() {
+    let hub = Hub::new();
+    let (mut alice, mut bob, room, _) = unread(&hub).await;
+    let whom = [uri("bob@b.example")];
+    alice.client().remove(&room, &whom).await.unwrap();
+    bob.sync().await;
+    assert_eq!(
+        bob.client().engine().room(&room).unwrap().membership,
+        Membership::Left
+    );
+    let from = bob.client().engine().room(&room).unwrap().next;
+    alice.client().add(&room, &whom).await.unwrap();
+    alice.say(&room, "again").await.unwrap();
+    let log = bob.line.log(&room, from, 100, Duration::ZERO).await.unwrap();
+    let mut entries = log.entries;
+    let again = entries.pop().unwrap();
+    let late = entries.iter().map(|entry| at(entry.clone(), entry.pos + 1));
+    let moved = [at(again, from)].into_iter().chain(late).collect();
+    let mut engine = bob.engine();
+    engine.feed(&room, &page(moved)).unwrap();
+    bob.put_back(engine);
+    assert_eq!(bob.texts(&room), ["one", "two", "again"]);
     assert_eq!(bob.problems(&room), Vec::<String>::new());
 }
 
