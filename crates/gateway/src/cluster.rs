@@ -10,7 +10,7 @@ use crate::web::{BodyLimit, Listener, Stop, TlsSource};
 use axum::Router;
 use event_graph::SigningIdentity;
 use lane::{Cluster, ClusterSettings, Member, NodeName, Pending, ReplicatedStore};
-use room_engine::{Engine, SystemClock};
+use room_engine::{Clock, Engine};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -97,6 +97,7 @@ impl Nodes {
     pub async fn open(
         config: &Config,
         store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
     ) -> Result<(Self, Arc<dyn Store>, Engine), Failure> {
         let slot: Arc<OnceLock<Engine>> = Arc::default();
         let applied = {
@@ -110,17 +111,13 @@ impl Nodes {
         let cluster = start(config, store.clone(), applied).await?;
         let (store, engine) = match &cluster {
             None => {
-                let engine = crate::service::open_engine(config, store.clone()).await?;
+                let engine = crate::service::open_engine(config, store.clone(), clock).await?;
                 (store, engine)
             }
             Some(cluster) => {
                 let store: Arc<dyn Store> = Arc::new(ReplicatedStore::new(cluster.clone()));
                 let order = Arc::new(cluster.clone());
-                let (engine, keys, clock) = (
-                    engine_config(config),
-                    service::keys(config)?,
-                    Arc::new(SystemClock),
-                );
+                let (engine, keys) = (engine_config(config), service::keys(config)?);
                 let local = cluster.local().clone();
                 let engine = Engine::open_with(engine, keys, store.clone(), clock, order, local).await;
                 (store, engine.map_err(engine_failure)?)

@@ -28,7 +28,7 @@ use ohttp::Gateway;
 use replication::EventTransport;
 use replication::healing::HEADS_EVERY;
 use room_engine::outbox::{SenderSettings, Transport};
-use room_engine::{Engine, EngineConfig, EngineError, HomeserverInfo, Keys, Limits, SystemClock};
+use room_engine::{Clock, Engine, EngineConfig, EngineError, HomeserverInfo, Keys, Limits, SystemClock};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use store::Store;
@@ -88,8 +88,12 @@ pub fn engine_config(config: &Config) -> EngineConfig {
 }
 
 /// Opens the engine on a store.
-pub async fn open_engine(config: &Config, store: Arc<dyn Store>) -> Result<Engine, Failure> {
-    let engine = Engine::open(engine_config(config), keys(config)?, store, Arc::new(SystemClock)).await;
+pub async fn open_engine(
+    config: &Config,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+) -> Result<Engine, Failure> {
+    let engine = Engine::open(engine_config(config), keys(config)?, store, clock).await;
     engine.map_err(engine_failure)
 }
 
@@ -164,12 +168,22 @@ impl Service {
         store: Arc<dyn Store>,
         metrics: Option<PrometheusHandle>,
     ) -> Result<Self, Failure> {
+        Box::pin(Self::start_at(config, store, metrics, Arc::new(SystemClock))).await
+    }
+
+    /// The same by another clock than the system's.
+    pub async fn start_at(
+        config: &Config,
+        store: Arc<dyn Store>,
+        metrics: Option<PrometheusHandle>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
         let live = Live::load(config)?;
         let peer_limits = PeerLimits::new(PeerAllowance::from(&config.limits));
         let client = MimiClient::new(config, live.clone())?;
         let beside = beside(config)?;
         let token = admin_token(config)?;
-        let (mut nodes, store, engine) = Nodes::open(config, store).await?;
+        let (mut nodes, store, engine) = Nodes::open(config, store, clock.clone()).await?;
 
         let (stop_listeners, stop) = stop_pair();
         let assets = Assets::new(config, engine.clone(), client.clone(), store.clone());
@@ -199,7 +213,7 @@ impl Service {
             Watch::new(
                 b.homeserver.clone(),
                 Arc::new(engine.clone()),
-                Arc::new(SystemClock),
+                clock.clone(),
                 b.watch,
             )
         });

@@ -14,7 +14,7 @@ use crate::web::RequestId;
 use mimi_wire::MimiUri;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
-use room_engine::{Engine, Refusal};
+use room_engine::{Engine, Refusal, SystemClock};
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,7 +63,9 @@ impl Link {
                 ));
             }
             let store = Arc::new(open_store(config, true).await?);
-            return Ok(Self::Stopped(open_engine(config, store).await?));
+            return Ok(Self::Stopped(
+                open_engine(config, store, Arc::new(SystemClock)).await?,
+            ));
         }
         Self::running(config, address)
     }

@@ -32,7 +32,9 @@ mod endpoints;
 mod follower;
 mod hostile;
 mod people;
+mod races;
 mod scene;
+mod tap;
 mod three;
 mod transactions;
 mod transport;
@@ -59,7 +61,27 @@ struct Provider {
     config: Config,
     service: Service,
     store: Arc<dyn Store>,
+    clock: Arc<Shifted>,
     http: reqwest::Client,
+}
+
+/// The system's clock, put forward or back.
+#[derive(Default)]
+struct Shifted(std::sync::atomic::AtomicI64);
+
+impl Shifted {
+    /// Puts it forward, or back.
+    fn by_minutes(&self, minutes: i64) {
+        self.0
+            .fetch_add(minutes * 60_000, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+impl Clock for Shifted {
+    fn now_ms(&self) -> u64 {
+        let by = self.0.load(std::sync::atomic::Ordering::SeqCst);
+        SystemClock.now_ms().saturating_add_signed(by)
+    }
 }
 
 /// Configurations of a.example and b.example.
@@ -108,16 +130,22 @@ fn configured<const N: usize>(folder: &Path, names: [&str; N]) -> [Config; N] {
 
 async fn start(config: Config) -> Provider {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let service = Service::start(&config, store.clone(), Some(recorder()))
-        .await
-        .unwrap();
+    let clock = Arc::new(Shifted::default());
+    let service = serve(&config, store.clone(), clock.clone()).await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     Provider {
         config,
         service,
         store,
+        clock,
         http,
     }
+}
+
+/// Starts a provider on its store and at its addresses, also after it was stopped.
+async fn serve(config: &Config, store: Arc<dyn Store>, clock: Arc<Shifted>) -> Service {
+    let started = Box::pin(Service::start_at(config, store, Some(recorder()), clock));
+    started.await.unwrap()
 }
 
 impl Provider {

@@ -1,48 +1,60 @@
-//! Three providers over TLS: the draft's example (draft-ietf-mimi-protocol-06 section 3) step by step, and what happens when
-//! two of them want the same thing at once.
+//! Three providers over TLS: the draft's example (draft-ietf-mimi-protocol-06 section 3) step by step, and what comes of it
+//! when one of them is restarted or away.
 
 use super::conversation::Person;
-use super::scene::{bundle, copy_folder, uri};
+use super::scene::{copy_folder, uri};
+use super::tap::Tap;
 use super::*;
-use mimi_wire::protocol::{
-    HandshakeBundle, KeyMaterialResponse, KeyMaterialUserCode, UpdateOutcome, UpdateRoomResponse,
-};
-use mimi_wire::{Encode as _, MimiUri};
+use mimi_wire::MimiUri;
 use room_engine::FeedItem;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const ALICE: &str = "mimi://a.example/u/alice";
-const BOB: &str = "mimi://b.example/u/bob";
-const CATHY: &str = "mimi://c.example/u/cathy";
+pub(super) const ALICE: &str = "mimi://a.example/u/alice";
+pub(super) const BOB: &str = "mimi://b.example/u/bob";
+pub(super) const CATHY: &str = "mimi://c.example/u/cathy";
 
-struct Three {
+pub(super) struct Three {
     folder: tempfile::TempDir,
-    a: Provider,
-    b: Provider,
-    c: Provider,
+    pub(super) a: Provider,
+    pub(super) b: Provider,
+    pub(super) c: Provider,
 }
 
 impl Three {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
+        Self::tapped([]).await.0
+    }
+
+    /// With a tap on each of these ways, from the one provider to the other.
+    pub(super) async fn tapped<const N: usize>(ways: [[&str; 2]; N]) -> (Self, [Tap; N]) {
         let folder = tempfile::tempdir().unwrap();
-        let [a, b, c] = configured(folder.path(), ["a.example", "b.example", "c.example"]);
-        Self {
+        let names = ["a.example", "b.example", "c.example"];
+        let mut all = configured(folder.path(), names);
+        let at = |wanted: &str| names.iter().position(|name| *name == wanted).unwrap();
+        let mut taps = Vec::new();
+        for [from, to] in ways {
+            let to = all[at(to)].clone();
+            taps.push(Tap::between(folder.path(), &mut all[at(from)], &to).await);
+        }
+        let [a, b, c] = all;
+        let three = Self {
             a: start(a).await,
             b: start(b).await,
             c: start(c).await,
             folder,
-        }
+        };
+        (three, taps.try_into().unwrap_or_else(|_| unreachable!()))
     }
 
-    async fn person(&self, provider: &Provider, name: &str) -> Person {
+    pub(super) async fn person(&self, provider: &Provider, name: &str) -> Person {
         let person = Person::new(self.folder.path(), provider, name).await;
         person.does(&["register-keys"]).await;
         person
     }
 
     /// Waits until nothing is left to send anywhere.
-    async fn quiet(&self) {
+    pub(super) async fn quiet(&self) {
         for provider in [&self.a, &self.b, &self.c] {
             loop {
                 let queues = provider.service.engine().queues().await.unwrap();
@@ -55,7 +67,7 @@ impl Three {
     }
 
     /// Everybody reads, one after the other, and does what there is to do.
-    async fn all_read(&self, people: &[&Person]) {
+    pub(super) async fn all_read(&self, people: &[&Person]) {
         self.quiet().await;
         for person in people {
             person.does(&["sync"]).await;
@@ -64,7 +76,7 @@ impl Three {
     }
 
     /// Alice, Bob and Cathy, of a provider each, and Alice's room with all of them in it.
-    async fn clubhouse(&self) -> ([Person; 3], MimiUri) {
+    pub(super) async fn clubhouse(&self) -> ([Person; 3], MimiUri) {
         let alice = self.person(&self.a, "alice").await;
         let bob = self.person(&self.b, "bob").await;
         let cathy = self.person(&self.c, "cathy").await;
@@ -75,12 +87,12 @@ impl Three {
         ([alice, bob, cathy], room)
     }
 
-    async fn epoch(&self, provider: &Provider, room: &MimiUri) -> u64 {
+    pub(super) async fn epoch(&self, provider: &Provider, room: &MimiUri) -> u64 {
         provider.service.engine().room(room).await.unwrap().unwrap().epoch
     }
 
     /// Who takes part, as the hub has it.
-    async fn participants(&self, room: &MimiUri) -> Vec<String> {
+    pub(super) async fn participants(&self, room: &MimiUri) -> Vec<String> {
         let view = self.a.service.engine().room(room).await.unwrap().unwrap();
         view.participants
             .iter()
@@ -88,7 +100,7 @@ impl Three {
             .collect()
     }
 
-    async fn feed(&self, provider: &Provider, room: &MimiUri, user: &str) -> Vec<FeedItem> {
+    pub(super) async fn feed(&self, provider: &Provider, room: &MimiUri, user: &str) -> Vec<FeedItem> {
         let engine = provider.service.engine();
         let page = engine.feed(room, &uri(user), 1, usize::MAX, None).await.unwrap();
         page.entries.into_iter().map(|entry| entry.item).collect()
@@ -99,42 +111,40 @@ impl Three {
         person.does(does).await;
         self.quiet().await;
         self.a.service.stop().await;
-        self.a.service = again(&self.a.config, self.a.store.clone()).await;
+        self.a.service = serve(&self.a.config, self.a.store.clone(), self.a.clock.clone()).await;
         self
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         for provider in [self.c, self.b, self.a] {
             provider.service.stop().await;
         }
     }
 }
 
-/// A provider on its store and at its addresses, after it was stopped.
-async fn again(config: &Config, store: Arc<dyn Store>) -> Service {
-    let started = Box::pin(Service::start(config, store, Some(recorder())));
-    started.await.unwrap()
-}
-
-/// What a person has read in a room, in its order.
-fn texts(person: &Person, room: &MimiUri) -> Vec<String> {
+/// What a person has read in a room, in the feed's order, with the hub's time of each.
+pub(super) fn said(person: &Person, room: &MimiUri) -> Vec<(u64, String)> {
     let engine = mls_client::Engine::open(&person.profile, None, Duration::from_secs(15)).unwrap();
     let room = engine.room(room.as_str()).unwrap();
-    let said = room.history.iter().filter_map(|entry| match &entry.what {
-        mls_client::state::What::Message(message) => Some(message.text.clone()),
+    let said = room.ordered().into_iter().filter_map(|entry| match &entry.what {
+        mls_client::state::What::Message(message) => Some((entry.at, message.text.clone())),
         _ => None,
     });
     said.collect()
 }
 
+pub(super) fn texts(person: &Person, room: &MimiUri) -> Vec<String> {
+    said(person, room).into_iter().map(|(_, text)| text).collect()
+}
+
 /// A copy of somebody's client.
-fn rogue(three: &Three, person: &Person, name: &str) -> mls_client::Engine {
+pub(super) fn rogue(three: &Three, person: &Person, name: &str) -> mls_client::Engine {
     let copy = three.folder.path().join(name);
     copy_folder(&person.profile, &copy);
     mls_client::Engine::open(&copy, None, Duration::from_secs(15)).unwrap()
 }
 
-async fn only_room(provider: &Provider) -> MimiUri {
+pub(super) async fn only_room(provider: &Provider) -> MimiUri {
     provider.service.engine().rooms().await.unwrap().remove(0).room
 }
 
@@ -269,117 +279,6 @@ async fn what_an_external_commit_could_not_carry_is_stapled_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_commits_for_one_epoch_and_one_is_accepted() {
-    let three = Three::new().await;
-    let ([alice, bob, cathy], room) = three.clubhouse().await;
-    for round in 0..5 {
-        let epoch = three.epoch(&three.a, &room).await;
-        let mut bundles = Vec::new();
-        for person in [&bob, &cathy] {
-            let mut engine = rogue(&three, person, &format!("copy{round}-{}", bundles.len()));
-            engine.renew_keys(room.as_str()).unwrap();
-            bundles.push(bundle(&mut engine, &room));
-        }
-        let [one, other] = [&three.b, &three.c].map(Provider::peer);
-        let post = async |peer: &MimiClient, bundle: &Vec<u8>| {
-            let (to, body) = (domain("a.example"), bundle.clone().into());
-            let answer = peer
-                .post(&to, Endpoint::Update, room.as_str(), "r", body)
-                .await
-                .unwrap();
-            UpdateRoomResponse::from_bytes(&answer.body).unwrap().outcome
-        };
-        let (first, second) = tokio::join!(post(&one, &bundles[0]), post(&other, &bundles[1]));
-        let (won, lost) = match (&first, &second) {
-            (UpdateOutcome::Success { .. }, lost) => (0, lost),
-            (lost, UpdateOutcome::Success { .. }) => (1, lost),
-            _ => panic!("{first:?} {second:?}"),
-        };
-        let expected = UpdateOutcome::WrongEpoch {
-            current_epoch: mimi_wire::mls::Epoch(epoch + 1),
-        };
-        assert_eq!(*lost, expected);
-        // All have the winner's commit, octet for octet.
-        three.quiet().await;
-        let commit = HandshakeBundle::from_bytes(&bundles[won]).unwrap();
-        for (provider, user) in [(&three.a, ALICE), (&three.b, BOB), (&three.c, CATHY)] {
-            let newest = three
-                .feed(provider, &room, user)
-                .await
-                .into_iter()
-                .rev()
-                .find_map(|item| match item {
-                    FeedItem::Commit { message, .. } => Some(message),
-                    _ => None,
-                });
-            assert_eq!(newest.unwrap(), commit.proposal_or_commit().as_bytes(), "{user}");
-        }
-        // The copies are gone; whose copy won comes back by external commit, the other simply reads.
-        alice.does(&["sync"]).await;
-        let (winner, loser) = if won == 0 { (&bob, &cathy) } else { (&cathy, &bob) };
-        loser.does(&["sync"]).await;
-        winner.does(&["sync"]).await;
-        winner.does(&["join", "clubhouse"]).await;
-        three.all_read(&[&alice, loser]).await;
-    }
-    alice.does(&["send", "clubhouse", "still together"]).await;
-    three.all_read(&[&bob, &cathy]).await;
-    for person in [&bob, &cathy] {
-        assert_eq!(texts(person, &room), ["still together"]);
-    }
-    Box::pin(three.stop()).await;
-}
-
-/// Two hubs ask for the same user's KeyPackages at the same time, again and again: nobody gets what another got.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_package_claimed_twice_is_handed_out_once() {
-    let three = Three::new().await;
-    let alice = three.person(&three.a, "alice").await;
-    let bob = three.person(&three.b, "bob").await;
-    three.person(&three.c, "cathy").await;
-    alice.does(&["create", "one"]).await;
-    bob.does(&["create", "two"]).await;
-    let rooms = [only_room(&three.a).await, only_room(&three.b).await];
-    let mut engines = [
-        rogue(&three, &alice, "copy-alice"),
-        rogue(&three, &bob, "copy-bob"),
-    ];
-    let peers = [three.a.peer(), three.b.peer()];
-    let mut handed_out = BTreeSet::new();
-    for _ in 0..8 {
-        let claims: Vec<Vec<u8>> = engines
-            .iter_mut()
-            .zip(&rooms)
-            .map(|(engine, room)| engine.claim(room.as_str(), &uri(CATHY)).unwrap())
-            .collect();
-        let ask = async |at: usize| {
-            let (to, body) = (domain("c.example"), claims[at].clone().into());
-            let answer = peers[at]
-                .post(&to, Endpoint::KeyMaterial, CATHY, "r", body)
-                .await
-                .unwrap();
-            KeyMaterialResponse::from_bytes(&answer.body).unwrap()
-        };
-        let (one, again, two) = tokio::join!(ask(0), ask(0), ask(1));
-        assert_eq!(one.to_bytes(), again.to_bytes(), "the same request");
-        for answer in [one, two] {
-            assert_eq!(answer.user_status, KeyMaterialUserCode::Success);
-            for (_, package) in answer
-                .key_packages()
-                .filter(|(_, package)| !package.is_last_resort())
-            {
-                assert!(
-                    handed_out.insert(package.reference().unwrap()),
-                    "handed out twice"
-                );
-            }
-        }
-    }
-    assert_eq!(handed_out.len(), 16);
-    Box::pin(three.stop()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_hub_is_restarted_at_each_step() {
     let mut three = Three::new().await;
     let alice = three.person(&three.a, "alice").await;
@@ -422,12 +321,15 @@ async fn the_hub_is_restarted_at_each_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_that_was_down_has_everything_afterwards_in_order() {
+async fn a_follower_that_was_down_for_an_hour_has_everything_afterwards_in_order() {
     let mut three = Three::new().await;
     let ([alice, bob, cathy], room) = three.clubhouse().await;
     three.c.service.stop().await;
     let mut said = Vec::new();
     for number in 0..20 {
+        for provider in [&three.a.clock, &three.b.clock, &three.c.clock] {
+            provider.by_minutes(3);
+        }
         let text = format!("message {number}");
         let speaker = if number % 3 == 0 { &bob } else { &alice };
         speaker.does(&["send", "clubhouse", &text]).await;
@@ -440,7 +342,7 @@ async fn a_follower_that_was_down_has_everything_afterwards_in_order() {
     // Nobody waited for the one that is down.
     bob.does(&["sync"]).await;
     assert_eq!(texts(&bob, &room), said);
-    three.c.service = again(&three.c.config, three.c.store.clone()).await;
+    three.c.service = serve(&three.c.config, three.c.store.clone(), three.c.clock.clone()).await;
     three.all_read(&[&cathy]).await;
     assert_eq!(texts(&cathy, &room), said);
     assert_eq!(
@@ -450,65 +352,5 @@ async fn a_follower_that_was_down_has_everything_afterwards_in_order() {
     cathy.does(&["send", "clubhouse", "back"]).await;
     three.all_read(&[&alice]).await;
     assert_eq!(texts(&alice, &room).last().unwrap(), "back");
-    Box::pin(three.stop()).await;
-}
-
-/// Members of three providers, each with a client of its own, who each add somebody at the same time: as many commits for
-/// one epoch, then one fewer for the next. `CAUSEWAY_CROWD` says how many, else 9.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_of_three_providers_adds_at_once() {
-    let many = std::env::var("CAUSEWAY_CROWD").map_or(9, |text| text.parse().unwrap());
-    let three = Three::new().await;
-    let home = |number: usize| match number % 3 {
-        0 => (&three.a, "a.example"),
-        1 => (&three.b, "b.example"),
-        _ => (&three.c, "c.example"),
-    };
-    let alice = three.person(&three.a, "alice").await;
-    alice.does(&["create", "crowd"]).await;
-    let room = only_room(&three.a).await;
-    let (mut members, mut users, mut friends) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 0..many {
-        let (provider, domain) = home(number);
-        members.push(three.person(provider, &format!("m{number}")).await);
-        users.push(format!("mimi://{domain}/u/m{number}"));
-        three.person(provider, &format!("f{number}")).await;
-        friends.push(format!("mimi://{domain}/u/f{number}"));
-    }
-    let mut adding = vec!["add", "crowd"];
-    adding.extend(users.iter().map(String::as_str));
-    alice.does(&adding).await;
-    three.quiet().await;
-    for member in &members {
-        member.does(&["sync"]).await;
-    }
-    let before = three.epoch(&three.a, &room).await;
-    let (hub, of) = (&three, &room);
-    let insist = async |member: &Person, friend: &String| {
-        for _ in 0..200 {
-            // Refused, or too busy; or it was done although the client can't know.
-            if member.tries(&["add", "crowd", friend]).await.is_ok()
-                || hub.participants(of).await.contains(friend)
-            {
-                return;
-            }
-            let _ = member.tries(&["sync"]).await;
-        }
-        panic!("{friend} was never added");
-    };
-    let all = members
-        .iter()
-        .zip(&friends)
-        .map(|(member, friend)| insist(member, friend));
-    futures_util::future::join_all(all).await;
-    three.quiet().await;
-    assert_eq!(three.participants(&room).await.len(), 2 * many + 1);
-    assert_eq!(three.epoch(&three.a, &room).await, before + many as u64);
-    alice.does(&["send", "crowd", "all here"]).await;
-    three.quiet().await;
-    for member in &members {
-        member.does(&["sync"]).await;
-        assert_eq!(texts(member, &room), ["all here"]);
-    }
     Box::pin(three.stop()).await;
 }
