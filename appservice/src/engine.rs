@@ -1,12 +1,11 @@
 //! The room engine as what stands behind the routes and the transport.
 
-use crate::events::RoomEvent;
 use crate::portal;
 use crate::routes::{Intake, IntakeError, Lookup};
 use crate::thirdparty::{Place, Wanted};
-use crate::transaction::{Incoming, Unusable};
 use crate::transport::Portals;
 use async_trait::async_trait;
+use matrix_wire::push::{Incoming, RoomEvent, Unusable};
 use mimi_wire::uri::MimiUri;
 use room_engine::{
     Engine, InboundEvent, InboundTransaction, PictureKept, PortalWanted, Refusal, RequestContext, SetAside,
@@ -30,9 +29,8 @@ impl Intake for Engine {
                     event.membership_of(&h.bot) != Some("invite") || event.sender_server() == h.server_name
                 })
             })
-            .map(InboundEvent::from)
+            .map(inbound)
             .collect();
-        let set_aside = incoming.unusable.into_iter().map(SetAside::from).collect();
         let ctx = RequestContext {
             request_id: request_id.to_owned(),
         };
@@ -40,7 +38,7 @@ impl Intake for Engine {
             txn_id: incoming.txn_id,
             fingerprint,
             events,
-            set_aside,
+            set_aside: incoming.unusable.into_iter().map(set_aside).collect(),
         };
         self.take(ctx, transaction).await.map_err(intake_error)
     }
@@ -94,30 +92,26 @@ impl Intake for Engine {
     }
 }
 
-impl From<RoomEvent> for InboundEvent {
-    fn from(event: RoomEvent) -> Self {
-        Self {
-            room_id: event.room_id,
-            event_id: event.event_id,
-            sender: event.sender,
-            event_type: event.event_type,
-            state_key: event.state_key,
-            origin_server_ts: event.origin_server_ts,
-            content: event.content,
-        }
+pub(crate) fn inbound(event: RoomEvent) -> InboundEvent {
+    InboundEvent {
+        room_id: event.room_id,
+        event_id: event.event_id,
+        sender: event.sender,
+        event_type: event.event_type,
+        state_key: event.state_key,
+        origin_server_ts: event.origin_server_ts,
+        content: event.content,
     }
 }
 
-impl From<Unusable> for SetAside {
-    fn from(unusable: Unusable) -> Self {
-        Self {
-            at: 0,
-            event_id: unusable.event_id,
-            room_id: None,
-            code: unusable.code.to_owned(),
-            reason: unusable.reason,
-            event: unusable.event,
-        }
+fn set_aside(unusable: Unusable) -> SetAside {
+    SetAside {
+        at: 0,
+        event_id: unusable.event_id,
+        room_id: None,
+        code: unusable.code.to_owned(),
+        reason: unusable.reason,
+        event: unusable.event,
     }
 }
 

@@ -6,7 +6,6 @@
 //! API as the bot, each in a way that a repeat after a crash changes nothing twice.
 
 mod engine;
-pub mod events;
 pub mod homeserver;
 pub mod matrix;
 pub mod pictures;
@@ -15,17 +14,16 @@ pub mod registration;
 pub mod routes;
 pub mod thirdparty;
 pub mod tokens;
-pub mod transaction;
 pub mod transport;
 pub mod watch;
 
 pub use homeserver::{Homeserver, HomeserverError, HomeserverSettings};
+pub use matrix_wire::push::{self, Incoming, event as events};
 pub use pictures::{Gallery, PictureError, Pictures, Shown};
 pub use registration::{Difference, Registration, RegistrationError, Secret};
 pub use room_engine::ghost::{self, Ghost, NAMESPACE};
 pub use routes::{AppserviceState, Intake, IntakeError, Lookup, routes};
 pub use tokens::{KeyRing, TokenPair};
-pub use transaction::Incoming;
 pub use transport::{HomeserverTransport, Portals};
 pub use watch::{Watch, WatchSettings, Watched};
 

@@ -6,7 +6,6 @@
 
 use crate::thirdparty::{self, Place, Protocol, User};
 use crate::tokens::KeyRing;
-use crate::transaction::Incoming;
 use async_trait::async_trait;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -16,6 +15,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use matrix_wire::push::{Incoming, PushError};
 use room_engine::Taken;
 use serde::Deserialize;
 use serde_json::json;
@@ -145,6 +145,17 @@ impl From<BytesRejection> for MatrixError {
             _ => "M_UNKNOWN",
         };
         Self::new(rejection.status(), errcode, rejection.body_text())
+    }
+}
+
+impl From<PushError> for MatrixError {
+    fn from(error: PushError) -> Self {
+        let (status, errcode) = match &error {
+            PushError::NotJson(_) => (StatusCode::BAD_REQUEST, "M_NOT_JSON"),
+            PushError::TooMany => (StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE"),
+            _ => (StatusCode::BAD_REQUEST, "M_BAD_JSON"),
+        };
+        Self::new(status, errcode, error.to_string())
     }
 }
 

@@ -6,13 +6,13 @@
 //! timeline is read instead. The same comparison of timelines runs at start and from time to time: an event that was
 //! never pushed (a homeserver keeps in memory what it is about to push, and loses it in a crash) is taken in then.
 
-use crate::events::RoomEvent;
 use crate::homeserver::{Homeserver, HomeserverError};
 use crate::routes::{Intake, IntakeError, Lookup};
 use crate::thirdparty::{Place, Wanted};
-use crate::transaction::Incoming;
 use async_recursion::async_recursion as boxed;
 use async_trait::async_trait;
+use matrix_wire::push::Incoming;
+use matrix_wire::push::RoomEvent;
 use room_engine::{Clock, Taken};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

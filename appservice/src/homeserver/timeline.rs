@@ -2,9 +2,9 @@
 
 use super::{As, Homeserver, room_id};
 use crate::HomeserverError;
-use crate::events::{RoomEvent, event_id};
 use crate::matrix::client::{get_context, get_message_events};
 use crate::matrix::{OwnedEventId, uint};
+use matrix_wire::push::event::{RoomEvent, event_id};
 use serde_json::Value;
 
 /// Pages of a room's newest events that are looked through for one of our own.

@@ -6,9 +6,9 @@
 )]
 use super::*;
 use crate::registration::Secret;
-use crate::transaction::MAX_EVENTS;
 use axum::body::Body;
 use http_body_util::BodyExt as _;
+use matrix_wire::push::MAX_EVENTS;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Mutex;

@@ -1,7 +1,7 @@
 //! What the watch asks of the engine.
 
-use crate::events::RoomEvent;
 use async_trait::async_trait;
+use matrix_wire::push::RoomEvent;
 use room_engine::{Engine, RequestContext};
 
 /// Which portals there are, and how far each has been compared with its timeline.
@@ -35,7 +35,7 @@ impl Ledger for Engine {
         let ctx = RequestContext {
             request_id: format!("compared-{up_to}"),
         };
-        let events = events.into_iter().map(Into::into).collect();
+        let events = events.into_iter().map(crate::engine::inbound).collect();
         Self::compared(self, ctx, portal, up_to, events)
             .await
             .map_err(|e| e.to_string())

@@ -1,6 +1,5 @@
 //! A MIMI client on openmls: command line, tests, conformance runs, bridged rooms.
 
-pub mod api;
 pub mod cli;
 pub mod client;
 mod content;
@@ -14,5 +13,6 @@ pub mod transport;
 mod wire;
 
 pub use client::{Client, Options};
+pub use client_api as api;
 pub use engine::Engine;
 pub use error::ClientError;

@@ -5,6 +5,8 @@ use event_graph::SigningIdentity;
 use event_graph::json::{JsonError, to_canonical};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{Method, StatusCode};
+use matrix_wire::ServerName;
+use matrix_wire::auth;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
@@ -13,10 +15,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::auth;
 use crate::discovery::{Discovery, DiscoveryError, GuardedDns, Target};
 use crate::guard::AddressPolicy;
-use crate::server_name::ServerName;
 
 pub(crate) const USER_AGENT: &str = concat!("causeway/", env!("CARGO_PKG_VERSION"));
 /// Connections kept per server and servers kept at a time.

@@ -5,15 +5,15 @@
 
 use bytes::BytesMut;
 use http::header::{CACHE_CONTROL, EXPIRES, LOCATION};
+use matrix_wire::discovery::delegated;
+use matrix_wire::server_name::{Host, ServerName};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use serde::Deserialize;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::guard::AddressPolicy;
-use crate::server_name::{Host, ServerName};
 
 /// Port of well-known documents.
 pub const HTTPS: u16 = 443;
@@ -72,12 +72,6 @@ pub enum DiscoveryError {
     /// An address that requests must not go to.
     #[error("{0} is not a public address")]
     Forbidden(IpAddr),
-}
-
-#[derive(Deserialize)]
-struct WellKnown {
-    #[serde(rename = "m.server")]
-    server: String,
 }
 
 /// What an SRV record names.
@@ -225,8 +219,7 @@ impl Discovery {
                 }
                 body.extend_from_slice(&chunk);
             }
-            let document: WellKnown = serde_json::from_slice(&body).ok()?;
-            return Some((ServerName::parse(&document.server).ok()?, age));
+            return Some((delegated(&body)?, age));
         }
         None
     }

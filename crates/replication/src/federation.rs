@@ -3,6 +3,9 @@
 use async_recursion::async_recursion as boxed;
 use event_graph::json::Raw;
 use event_graph::{EventId, Pdu, RoomVersion, UnverifiedPdu};
+use matrix_wire::ServerName;
+use matrix_wire::keys::OwnKeys;
+use matrix_wire::requests::room_of;
 use room_engine::graphs::{Admitted, Fate, GraphCommand, GraphReply, Heads, Question};
 use room_engine::{Engine, Refusal, RequestContext};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,13 +13,7 @@ use std::sync::Arc;
 
 use crate::client::{FederationClient, RequestError};
 use crate::healing::Healing;
-use crate::keys::{KeyStore, OwnKeys};
-use crate::server_name::ServerName;
-
-/// Most PDUs of a transaction (server-server API, "Transactions").
-pub const MOST_PDUS: usize = 50;
-/// Most EDUs of a transaction.
-pub const MOST_EDUS: usize = 100;
+use crate::keys::KeyStore;
 
 /// Why something that this server wanted of others was not done.
 #[derive(Debug, thiserror::Error)]
@@ -290,13 +287,6 @@ impl Federation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unverified(pub Option<EventId>, pub String);
 
-/// The room that an event claims: of a version 12 create event, the one it makes.
-fn room_of(pdu: Raw<'_>) -> Option<String> {
-    pdu.get("room_id")
-        .and_then(Raw::as_str)
-        .map(std::borrow::Cow::into_owned)
-}
-
 /// Servers that have to sign and the keys they used.
 fn signatures(pdu: &UnverifiedPdu) -> Vec<(ServerName, String)> {
     let mut keys = Vec::with_capacity(1);
@@ -307,7 +297,7 @@ fn signatures(pdu: &UnverifiedPdu) -> Vec<(ServerName, String)> {
         let entries = pdu.raw().get("signatures").and_then(|s| s.get(server)?.entries());
         for entry in entries.into_iter().flatten().take(4) {
             let key_id = entry.key.escaped();
-            if crate::auth::is_key_id(key_id) {
+            if matrix_wire::auth::is_key_id(key_id) {
                 keys.push((name.clone(), key_id.to_owned()));
             }
         }

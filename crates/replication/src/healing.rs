@@ -11,11 +11,11 @@ use bytes::Bytes;
 use event_graph::{EventId, Pdu, RoomVersion};
 use futures_util::StreamExt as _;
 use http::Method;
+use matrix_wire::ServerName;
+use matrix_wire::answers::{Events, Octets, State, StateIds, octets};
 use room_engine::graphs::{Admitted, GraphCommand, Heads};
 use room_engine::{Refusal, RequestContext};
-use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 use crate::client::{RequestError, segment};
 use crate::federation::{Federation, FederationError, admitted};
 use crate::history::{Reach, after_cited, chunks};
-use crate::server_name::ServerName;
 
 /// Events asked for in one request.
 const MISSING_LIMIT: usize = 20;
@@ -54,28 +53,6 @@ pub(crate) struct Healing {
     busy: Mutex<HashSet<String>>,
     /// Servers that answered a request for heads with 404: no nodes of ours.
     no_heads: Mutex<HashMap<ServerName, Instant>>,
-}
-
-#[derive(Deserialize)]
-struct Events {
-    #[serde(default, alias = "pdus")]
-    events: Vec<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct StateIds {
-    pdu_ids: Vec<EventId>,
-    auth_chain_ids: Vec<EventId>,
-}
-
-#[derive(Deserialize)]
-struct State {
-    pdus: Vec<Box<RawValue>>,
-    auth_chain: Vec<Box<RawValue>>,
-}
-
-fn octets(events: &[Box<RawValue>]) -> Vec<&[u8]> {
-    events.iter().map(|e| e.get().as_bytes()).collect()
 }
 
 impl Federation {
@@ -315,7 +292,7 @@ impl Federation {
                     self.inner().bounds.state,
                 )
                 .await?;
-            let both: Vec<Box<RawValue>> = state.auth_chain.into_iter().chain(state.pdus).collect();
+            let both: Vec<Octets> = state.auth_chain.into_iter().chain(state.pdus).collect();
             self.verified(version, room_id, &octets(&both)).await
         };
         self.outliers(ctx, room_id, pdus).await?;
@@ -366,7 +343,7 @@ impl Federation {
                 .buffered(AT_ONCE)
                 .collect()
                 .await;
-        let events: Vec<Box<RawValue>> = answers
+        let events: Vec<Octets> = answers
             .into_iter()
             .flatten()
             .filter_map(|body| serde_json::from_slice::<Events>(&body).ok())

@@ -1,15 +1,14 @@
 //! Long rows of events: fetched backwards by `/backfill`, then judged in the order in which they were made.
 
 use event_graph::{EventId, Pdu, RoomVersion};
+use matrix_wire::ServerName;
+use matrix_wire::answers::{Events, octets};
 use room_engine::RequestContext;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::client::segment;
 use crate::federation::{Federation, FederationError};
 use crate::healing::engine;
-use crate::server_name::ServerName;
 
 /// Events asked for in one page of history.
 const PAGE: usize = 100;
@@ -27,11 +26,6 @@ pub(crate) enum Reach {
     Create,
     /// To events that are here.
     Known,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    pdus: Vec<Box<RawValue>>,
 }
 
 impl Federation {
@@ -75,10 +69,9 @@ impl Federation {
                 target.push_str("&v=");
                 target.push_str(&segment(&id.to_string()));
             }
-            let page: Page = self.client().get(server, &target, PAGE_SIZE).await?;
-            let some = page.pdus.get(..PAGE * 2).unwrap_or(&page.pdus);
-            let octets: Vec<&[u8]> = some.iter().map(|e| e.get().as_bytes()).collect();
-            let mut pdus = self.verified(version, room_id, &octets).await;
+            let page: Events = self.client().get(server, &target, PAGE_SIZE).await?;
+            let some = page.events.get(..PAGE * 2).unwrap_or(&page.events);
+            let mut pdus = self.verified(version, room_id, &octets(some)).await;
             // Some servers give what is behind the events asked for, without them.
             let lacking: Vec<EventId> = at
                 .iter()

@@ -7,58 +7,19 @@ use async_recursion::async_recursion as boxed;
 use event_graph::ids::{is_user_id, server_of_user};
 use event_graph::{Draft, EventId, Pdu, RoomVersion};
 use http::Method;
+use matrix_wire::ServerName;
+use matrix_wire::answers::{SendJoin, Signed, Template, octets, state_ids};
 use room_engine::RequestContext;
 use room_engine::graphs::{Change, Fate, GraphCommand, GraphReply};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 use crate::client::segment;
 use crate::federation::{Federation, FederationError, admitted, unexpected};
 use crate::history::Reach;
-use crate::server_name::ServerName;
 
 /// Largest template, in bytes.
 const TEMPLATE_SIZE: usize = 128 * 1024;
-
-#[derive(Deserialize)]
-struct Template {
-    #[serde(default)]
-    room_version: Option<String>,
-    event: TemplateEvent,
-}
-
-/// What is taken of a template. The rest is not looked at.
-#[derive(Deserialize)]
-struct TemplateEvent {
-    #[serde(default)]
-    content: TemplateContent,
-    prev_events: Vec<EventId>,
-    auth_events: Vec<EventId>,
-    depth: u64,
-}
-
-#[derive(Deserialize, Default)]
-struct TemplateContent {
-    #[serde(default)]
-    join_authorised_via_users_server: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct SendJoin {
-    state: Vec<Box<RawValue>>,
-    auth_chain: Vec<Box<RawValue>>,
-    #[serde(default)]
-    event: Option<Box<RawValue>>,
-    #[serde(default)]
-    members_omitted: bool,
-}
-
-#[derive(Deserialize)]
-struct Signed {
-    event: Box<RawValue>,
-}
 
 /// A room that was joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,11 +98,9 @@ impl Federation {
             ));
         }
         let pdu = self.countersigned(version, pdu, sent.event.as_deref()).await;
-        let state_octets: Vec<&[u8]> = sent.state.iter().map(|e| e.get().as_bytes()).collect();
-        let chain_octets: Vec<&[u8]> = sent.auth_chain.iter().map(|e| e.get().as_bytes()).collect();
-        let state = self.verified(version, room_id, &state_octets).await;
-        let chain = self.verified(version, room_id, &chain_octets).await;
-        let ids = check_state(&state, server)?;
+        let state = self.verified(version, room_id, &octets(&sent.state)).await;
+        let chain = self.verified(version, room_id, &octets(&sent.auth_chain)).await;
+        let ids = state_ids(&state).map_err(|e| answer(server, e.to_string()))?;
         self.ask(ctx, room_id, GraphCommand::Establish { version })
             .await?;
         let mut fetched = 0;
@@ -356,23 +315,4 @@ impl Federation {
             ))),
         }
     }
-}
-
-/// The ids of a state that a server gave: state events, one per key, a create event among them.
-fn check_state(state: &[Pdu], server: &ServerName) -> Result<Vec<EventId>, FederationError> {
-    let mut keys = BTreeSet::new();
-    let mut ids = Vec::with_capacity(state.len());
-    for pdu in state {
-        let Some(state_key) = pdu.state_key() else {
-            return Err(answer(server, "the state holds an event that is no state event"));
-        };
-        if !keys.insert((pdu.event_type().to_owned(), state_key.to_owned())) {
-            return Err(answer(server, "the state holds two events for one key"));
-        }
-        ids.push(pdu.event_id());
-    }
-    if !keys.contains(&("m.room.create".to_owned(), String::new())) {
-        return Err(answer(server, "the state holds no create event"));
-    }
-    Ok(ids)
 }

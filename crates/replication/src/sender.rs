@@ -8,6 +8,8 @@
 use async_trait::async_trait;
 use event_graph::EventId;
 use http::Method;
+use matrix_wire::ServerName;
+use matrix_wire::requests::MOST_PDUS;
 use room_engine::RequestContext;
 use room_engine::outbox::{Delivery, Destination, OutboxBody, OutboxEntry, Transport};
 use serde::Deserialize;
@@ -17,8 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::client::{RequestError, segment};
-use crate::federation::{Federation, MOST_PDUS};
-use crate::server_name::ServerName;
+use crate::federation::Federation;
 
 /// Events of a room that a server may be behind.
 pub const AHEAD: usize = 50;

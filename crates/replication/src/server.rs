@@ -18,6 +18,9 @@ use bytes::{Bytes, BytesMut};
 use event_graph::{EventId, Pdu, RoomVersion};
 use http::{StatusCode, header};
 use http_body_util::BodyExt as _;
+use matrix_wire::ServerName;
+use matrix_wire::auth::{self, AuthError};
+use matrix_wire::requests::values;
 use room_engine::RequestContext;
 use room_engine::graphs::{GraphCommand, GraphReply, Question};
 use serde_json::json;
@@ -25,10 +28,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::auth::{self, AuthError};
 use crate::federation::Federation;
 use crate::keys::Use;
-use crate::server_name::ServerName;
 pub use admission::{Admission, Admitted, Denied, Everybody};
 pub use error::MatrixError;
 use history::{backfill, event, event_auth, heads, missing_events, state, state_ids, timestamp_to_event};
@@ -260,23 +261,6 @@ fn ids(events: &[EventId]) -> Vec<String> {
 
 fn event_id(text: &str) -> Result<EventId, MatrixError> {
     text.parse().map_err(|_| MatrixError::invalid("not an event id"))
-}
-
-/// The values of a query's parameter.
-fn values(query: Option<&str>, name: &str) -> Vec<String> {
-    let decode = |text: &str| {
-        percent_encoding::percent_decode_str(&text.replace('+', " "))
-            .decode_utf8_lossy()
-            .into_owned()
-    };
-    query
-        .unwrap_or_default()
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(key, _)| decode(key) == name)
-        .map(|(_, value)| decode(value))
-        .take(100)
-        .collect()
 }
 
 fn value(query: Option<&str>, name: &str) -> Option<String> {

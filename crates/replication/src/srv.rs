@@ -1,12 +1,10 @@
 //! SRV look-ups: one question to the system's name servers.
 
-use simple_dns::rdata::RData;
+use matrix_wire::discovery::best_srv;
 use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, RCODE, TYPE};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::UdpSocket;
-
-use crate::server_name::{Host, ServerName};
 
 /// How long one name server is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -16,13 +14,12 @@ const SERVERS: usize = 3;
 const ANSWER_SIZE: usize = 4096;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The host and port that the SRV record of `query` (`_service._tcp.name`) names: of the smallest priority the
-/// greatest weight, so that the choice is the same every time.
+/// The host and port that the SRV record of `query` (`_service._tcp.name`) names.
 pub(crate) async fn look_up(query: &str) -> Option<(String, u16)> {
     let servers = name_servers(&tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default());
     for server in servers {
         if let Ok(Some(answer)) = tokio::time::timeout(PATIENCE, ask(server, query)).await {
-            return best(&answer);
+            return best_srv(&answer);
         }
     }
     None
@@ -91,58 +88,11 @@ fn question(id: u16, query: &str) -> Option<Vec<u8>> {
     packet.build_bytes_vec().ok()
 }
 
-fn best(answer: &[u8]) -> Option<(String, u16)> {
-    let packet = Packet::parse(answer).ok()?;
-    let records = packet.answers.iter().filter_map(|record| match &record.rdata {
-        RData::SRV(srv) => Some(srv),
-        _ => None,
-    });
-    let best = records.min_by_key(|srv| (srv.priority, std::cmp::Reverse(srv.weight)))?;
-    let target = best.target.to_string();
-    let target = target.trim_end_matches('.');
-    let name = ServerName::parse(target).ok()?;
-    let is_name = matches!(name.host(), Host::Name(_)) && name.port().is_none();
-    (is_name && best.port != 0).then(|| (target.to_owned(), best.port))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use simple_dns::ResourceRecord;
-    use simple_dns::rdata::SRV;
-
-    fn answer(records: &[(u16, u16, u16, &str)]) -> Vec<u8> {
-        let mut packet = Packet::new_reply(7);
-        for (priority, weight, port, target) in records {
-            packet.answers.push(ResourceRecord::new(
-                Name::new_unchecked("_matrix-fed._tcp.a.example"),
-                CLASS::IN,
-                60,
-                RData::SRV(SRV {
-                    priority: *priority,
-                    weight: *weight,
-                    port: *port,
-                    target: Name::new_unchecked(target),
-                }),
-            ));
-        }
-        packet.build_bytes_vec().unwrap()
-    }
-
-    #[test]
-    fn the_best_record_is_taken() {
-        let octets = answer(&[
-            (10, 99, 1, "x.example"),
-            (5, 1, 2, "y.example"),
-            (5, 7, 8449, "z.example"),
-        ]);
-        assert_eq!(best(&octets), Some(("z.example".to_owned(), 8449)));
-        assert_eq!(best(&answer(&[])), None);
-        assert_eq!(best(&answer(&[(1, 1, 0, "z.example")])), None);
-        // A target that is an address would go round the check of names.
-        assert_eq!(best(&answer(&[(1, 1, 80, "127.0.0.1")])), None);
-    }
+    use simple_dns::rdata::{RData, SRV};
 
     #[test]
     fn name_servers_of_the_system() {
@@ -152,13 +102,6 @@ mod tests {
             ["192.0.2.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]
         );
         assert_eq!(name_servers("").len(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn any_answer_is_read_or_refused(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = best(&octets);
-        }
     }
 
     #[tokio::test]
@@ -193,7 +136,7 @@ mod tests {
         });
         let octets = ask(address, "_matrix._tcp.a.example").await.unwrap();
         assert_eq!(
-            best(&octets),
+            best_srv(&octets),
             Some(("b.example".to_owned(), server.await.unwrap()))
         );
     }

@@ -2,8 +2,9 @@
 
 use async_recursion::async_recursion as boxed;
 use event_graph::EventId;
+use matrix_wire::ServerName;
+use matrix_wire::answers::{Heads, Nearest};
 use room_engine::RequestContext;
-use serde::Deserialize;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -11,20 +12,9 @@ use super::{ONE_BY_ONE, engine, lock};
 use crate::client::{RequestError, segment};
 use crate::federation::{Federation, FederationError};
 use crate::sender::background;
-use crate::server_name::ServerName;
 
 /// How often other nodes are asked for their heads.
 pub const HEADS_EVERY: Duration = Duration::from_secs(5);
-
-#[derive(Deserialize)]
-struct OtherHeads {
-    heads: Vec<EventId>,
-}
-
-#[derive(Deserialize)]
-struct Nearest {
-    event_id: EventId,
-}
 
 impl Federation {
     /// Looks at what other servers have: nodes every few seconds, homeservers when they come back.
@@ -62,7 +52,7 @@ impl Federation {
         let known = lock(&self.inner().healing.no_heads).get(server).copied();
         if known.is_none_or(|until| until < Instant::now()) {
             let target = format!("{}/heads/{}", crate::server::UNSTABLE, segment(room_id));
-            match self.client().get::<OtherHeads>(server, &target, 1 << 20).await {
+            match self.client().get::<Heads>(server, &target, 1 << 20).await {
                 Ok(answer) => return Ok(answer.heads),
                 Err(RequestError::Refused { status, .. }) if status.as_u16() == 404 => {
                     let until = Instant::now() + Duration::from_hours(1);

@@ -2,11 +2,11 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use matrix_wire::auth::AuthError;
+use matrix_wire::requests::TransactionError;
 use room_engine::Refusal;
 use serde_json::{Value, json};
 use std::time::Duration;
-
-use crate::auth::AuthError;
 
 /// An error in Matrix's form.
 #[derive(Debug)]
@@ -67,6 +67,18 @@ impl IntoResponse for MatrixError {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+}
+
+impl From<TransactionError> for MatrixError {
+    fn from(error: TransactionError) -> Self {
+        let text = error.to_string();
+        match error {
+            TransactionError::Json(_) => Self::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", text),
+            TransactionError::OtherOrigin => Self::forbidden(text),
+            TransactionError::TooMany(..) => Self::invalid(text),
+            _ => Self::bad_json(text),
+        }
     }
 }
 

@@ -3,13 +3,12 @@
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use event_graph::{EventId, Pdu};
+use matrix_wire::requests::{MissingRequest, values};
 use room_engine::graphs::{GraphReply, Question};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Answer, Authentic, MatrixError, SMALL, ServerFace, event_id, ids, raw_json, required, values,
-    write_events,
+    Answer, Authentic, MatrixError, SMALL, ServerFace, event_id, ids, raw_json, required, write_events,
 };
 use crate::federation::unexpected;
 
@@ -133,16 +132,6 @@ pub(super) async fn backfill(
         limit: limit.min(PAGE),
     };
     Ok(face.wrapped(&events(&face, &by, &room, question).await?))
-}
-
-#[derive(Deserialize)]
-struct MissingRequest {
-    earliest_events: Vec<EventId>,
-    latest_events: Vec<EventId>,
-    #[serde(default)]
-    limit: Option<u64>,
-    #[serde(default)]
-    min_depth: Option<u64>,
 }
 
 pub(super) async fn missing_events(

@@ -4,12 +4,12 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::response::IntoResponse as _;
 use event_graph::{Pdu, RoomVersion};
 use http::StatusCode;
+use matrix_wire::requests::{InviteRequest, values};
 use room_engine::graphs::{Change, Fate, GraphCommand, GraphReply, InviteView};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-use super::{Answer, Authentic, MatrixError, SMALL, ServerFace, raw_json, values, write_events};
+use super::{Answer, Authentic, MatrixError, SMALL, ServerFace, raw_json, write_events};
 use crate::federation::unexpected;
 
 async fn make(
@@ -176,14 +176,6 @@ pub(super) async fn send_knock(
     write_events(&mut out, &joined.state);
     out.push('}');
     Ok(raw_json(out))
-}
-
-#[derive(Deserialize)]
-struct InviteRequest {
-    room_version: String,
-    event: Box<serde_json::value::RawValue>,
-    #[serde(default)]
-    invite_room_state: Vec<Value>,
 }
 
 /// Takes an invitation of the node user; gives the event with our signature.

@@ -161,7 +161,7 @@ mod tests {
                 if let Ok(name) = ServerName::parse(&text) {
                     // What is read is written the same, and is one part of a URL only.
                     prop_assert_eq!(name.as_str(), text.as_str());
-                    let url = reqwest::Url::parse(&format!("https://{text}/x")).unwrap();
+                    let url = url::Url::parse(&format!("https://{text}/x")).unwrap();
                     prop_assert_eq!(url.path(), "/x");
                 }
             }

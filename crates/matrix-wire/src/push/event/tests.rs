@@ -18,10 +18,9 @@ fn good() -> Value {
 
 #[test]
 fn everything_a_real_synapse_sent_is_read() {
-    let Some(file) = crate::routes::tests::shared_data("synapse/appservice-transactions.json") else {
+    let Some(transactions) = crate::push::tests::recorded() else {
         return;
     };
-    let transactions: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     let (mut events, mut state, mut invites) = (0, 0, 0);
     for transaction in &transactions {
         for full in transaction["events"].as_array().unwrap() {

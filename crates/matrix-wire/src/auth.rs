@@ -92,7 +92,7 @@ pub fn parse(header: &str) -> Result<XMatrix, AuthError> {
 }
 
 /// True for `ed25519:` and a version of letters, digits and underscores.
-pub(crate) fn is_key_id(text: &str) -> bool {
+pub fn is_key_id(text: &str) -> bool {
     text.len() <= 128
         && text.strip_prefix("ed25519:").is_some_and(|version| {
             !version.is_empty() && version.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')

@@ -1,19 +1,37 @@
-//! A transaction, as far as it is read.
+//! A homeserver's transaction, as far as an application service reads it.
 //!
 //! Stable and unstable spellings of each field are taken (Application Service API, "Pushing events"; MSC2409, MSC3202,
 //! MSC4203). Only a body that is no JSON object with a list of events is refused: any other answer than 200 makes the
 //! homeserver stop and send the same again, so what is no good inside is set aside instead.
 
-use crate::events::{MAX_ID, RoomEvent, event_id};
-use crate::routes::MatrixError;
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
+pub mod event;
+
+pub use event::{EventError, RoomEvent};
+
+use event::{MAX_ID, event_id};
+
 /// Most events taken in one transaction, and most messages and ephemeral events.
 pub const MAX_EVENTS: usize = 1000;
+
+/// Why a body is no transaction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// No JSON.
+    #[error("{0}")]
+    NotJson(String),
+    /// JSON, but no object with a list of events.
+    #[error("{0}")]
+    BadJson(String),
+    /// More than [`MAX_EVENTS`].
+    #[error("more than {MAX_EVENTS} events in one transaction")]
+    TooMany,
+}
 
 /// What came in a transaction.
 #[derive(Clone, Debug, Default)]
@@ -113,23 +131,21 @@ struct Wire<'a> {
 
 impl Incoming {
     /// Reads a body.
-    pub fn parse(txn_id: &str, body: &[u8]) -> Result<Self, MatrixError> {
-        let bad = |code, text: String| MatrixError::new(StatusCode::BAD_REQUEST, code, text);
+    pub fn parse(txn_id: &str, body: &[u8]) -> Result<Self, PushError> {
         // serde would take an array for a struct.
         if body.trim_ascii_start().first() == Some(&b'[') {
-            return Err(bad("M_BAD_JSON", "a transaction is an object".to_owned()));
+            return Err(PushError::BadJson("a transaction is an object".to_owned()));
         }
         let wire: Wire<'_> = serde_json::from_slice(body).map_err(|e| {
-            let code = if e.is_data() { "M_BAD_JSON" } else { "M_NOT_JSON" };
-            bad(code, e.to_string())
+            let text = e.to_string();
+            if e.is_data() {
+                PushError::BadJson(text)
+            } else {
+                PushError::NotJson(text)
+            }
         })?;
         if wire.events.len() > MAX_EVENTS {
-            let text = format!("more than {MAX_EVENTS} events in one transaction");
-            return Err(MatrixError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "M_TOO_LARGE",
-                text,
-            ));
+            return Err(PushError::TooMany);
         }
         let mut incoming = Self {
             txn_id: txn_id.to_owned(),
@@ -257,4 +273,4 @@ fn lenient<'a, T: Deserialize<'a> + Default>(raw: Option<&'a RawValue>) -> T {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
