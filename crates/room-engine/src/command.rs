@@ -78,6 +78,11 @@ pub struct InboxKey(pub u64);
 /// A command to a room.
 #[derive(Debug)]
 pub(crate) enum RoomCommand {
+    /// Make the room again from a graph that this node has joined; `dry`: only say what would come of it.
+    Rebuild {
+        graph: String,
+        dry: bool,
+    },
     Create {
         who: ClientActor,
         group_info: Vec<u8>,
@@ -375,6 +380,7 @@ pub(crate) enum Reply {
     Consents(ConsentBook),
     Settings(Box<UserSettings>),
     Graph(Box<crate::graphs::GraphReply>),
+    Rebuilt(Box<crate::views::RebuiltRoom>),
 }
 
 /// Where the KeyPackages for a room's new participant come from.

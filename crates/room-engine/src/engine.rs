@@ -25,6 +25,7 @@ use crate::worker::{Workers, finish};
 mod assets;
 mod bot;
 mod feed;
+pub(crate) use feed::split_messages;
 mod graph;
 mod housekeeping;
 mod inbox;

@@ -49,6 +49,6 @@ pub use sequencer::{LocalSequencer, Sequencer};
 pub use user::ConsentAnswer;
 pub use views::{
     AbuseReportView, AccountView, AssetView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage,
-    GraphView, KeyPackageStock, Notice, PictureKept, PortalMember, PortalWanted, QueueView,
+    GraphView, KeyPackageStock, Notice, PictureKept, PortalMember, PortalWanted, QueueView, RebuiltRoom,
     ReportedMessageView, RoomCard, RoomLag, RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
 };

@@ -23,6 +23,7 @@ mod graph;
 mod message;
 mod order;
 mod portal;
+mod rebuild;
 mod report;
 mod requests;
 mod scribe;
@@ -33,6 +34,7 @@ pub(crate) use create::room_content;
 pub(crate) use face::RoomFace;
 pub use face::Thresholds;
 pub(crate) use message::Verdict;
+pub(crate) use rebuild::About;
 pub use requests::PortalAct;
 pub(crate) use requests::PortalRequest;
 use scribe::Changes;
@@ -218,6 +220,7 @@ impl RoomState {
             RoomCommand::UpgradePortal { version } => self.upgrade_portal(env, ctx, version),
             RoomCommand::Bridge => self.bridge(env, ctx),
             RoomCommand::Compared { newest } => self.compared(env, ctx, *newest),
+            RoomCommand::Rebuild { graph, dry } => self.rebuild(env, ctx, graph, *dry).await,
             RoomCommand::AcceptRollback => self.accept_rollback(env, ctx),
         }
     }

@@ -2,6 +2,7 @@
 
 use mimi_wire::uri::{Domain, MimiUri};
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 use crate::carrier::SubmissionState;
 use crate::command::ClientActor;
@@ -432,6 +433,23 @@ pub struct AssetView {
     pub pieces: Vec<store::BlobHash>,
     /// Octets of them together.
     pub size: u64,
+}
+
+/// A room that was, or would be, made again from its graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RebuiltRoom {
+    /// The room.
+    pub room: MimiUri,
+    /// Its newest epoch, as far as the graph knows.
+    pub epoch: u64,
+    /// The newest place of the handshake log.
+    pub entries: u64,
+    /// The place at which the group begins: the newest that came with a tree.
+    pub begins_at: u64,
+    /// Application messages in the graph.
+    pub messages: usize,
+    /// The other providers that take part. They know whether the room had come further.
+    pub peers: BTreeSet<Domain>,
 }
 
 /// A graph that other servers take part in or made.

@@ -139,7 +139,7 @@ impl Env {
         })
     }
 
-    pub(super) async fn carrier<T: DeserializeOwned>(&self, event_id: Option<&str>) -> Result<T, Refusal> {
+    pub(crate) async fn carrier<T: DeserializeOwned>(&self, event_id: Option<&str>) -> Result<T, Refusal> {
         let event_id = event_id.ok_or_else(|| Refusal::internal("a feed entry without its event"))?;
         let event: Option<Carrier<T>> = read(self.store.as_ref(), Space::Event, event_id.as_bytes()).await?;
         let event = event.ok_or_else(|| StoreError::Corrupt {

@@ -7,7 +7,7 @@ use std::str::FromStr as _;
 use store::{Batch, Space};
 
 use super::{Engine, EngineError, unexpected};
-use crate::command::{Command, Reply, RequestContext};
+use crate::command::{Command, Reply, RequestContext, RoomCommand};
 use crate::graphs::{
     ForeignRecord, GraphCommand, GraphReply, Heads, InviteRecord, InviteView, Question, graph_index_key,
     invite_key,
@@ -16,7 +16,8 @@ use crate::outbox::Destination;
 use crate::owner::{Owner, UriKey};
 use crate::records::{RoomHead, RoomRecord, parse, read};
 use crate::refusal::Refusal;
-use crate::views::GraphView;
+use crate::room::About;
+use crate::views::{GraphView, RebuiltRoom};
 
 /// Invitations kept at a time.
 const MOST_INVITES: usize = 1_000;
@@ -92,6 +93,45 @@ impl Engine {
             GraphReply::Own(pdu) => Ok(pdu),
             other => Err(Refusal::internal(format!("unexpected reply {other:?}"))),
         }
+    }
+
+    /// Makes a room of which this provider is the hub again, from its graph: the store that had it is lost, and this
+    /// node has joined the graph by a witness, with its history. With `dry` nothing is written: the reply says how far
+    /// the room would come, and who can tell whether that is far enough.
+    pub async fn rebuild_room(
+        &self,
+        ctx: RequestContext,
+        room_id: &str,
+        dry: bool,
+    ) -> Result<RebuiltRoom, Refusal> {
+        let about = self.about(room_id).await?;
+        if about.room.domain() != self.env.config.provider {
+            return Err(Refusal::NotHub {
+                hub: about.room.domain(),
+            });
+        }
+        let command = RoomCommand::Rebuild {
+            graph: room_id.to_owned(),
+            dry,
+        };
+        match self.room_command(ctx, &about.room, command).await? {
+            Reply::Rebuilt(rebuilt) => Ok(*rebuilt),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The MIMI room that this node once founded a graph for.
+    async fn about(&self, room_id: &str) -> Result<About, Refusal> {
+        let no_room = || Refusal::malformed("graph", "this node founded it for no MIMI room");
+        let version = self.graph_version(room_id).await?;
+        let version = version.ok_or(Refusal::Unknown { what: "graph" })?;
+        let create = EventId::from_room_id(room_id).ok_or_else(no_room)?;
+        let create = self.event(create, version).await?.ok_or_else(no_room)?;
+        if create.sender() != self.node_user() {
+            return Err(no_room());
+        }
+        let about = create.content().get(crate::carrier::ROOM).ok_or_else(no_room)?;
+        serde_json::from_value(about.to_value()).map_err(|_| no_room())
     }
 
     /// Every event of a graph in order of admission, each as JSON with its id and verdict in `unsigned`.

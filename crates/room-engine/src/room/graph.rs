@@ -27,7 +27,7 @@ pub(super) struct NewGraph {
 }
 
 /// The node user of this node.
-fn node_user(env: &Env) -> String {
+pub(super) fn node_user(env: &Env) -> String {
     format!("@_causeway:{}", env.config.node_name)
 }
 

@@ -20,6 +20,7 @@ mod migrate;
 mod people;
 mod portal;
 mod races;
+mod rebuilt;
 mod sender;
 mod story;
 mod together;

@@ -220,14 +220,34 @@ impl World {
         secret: &str,
     ) -> Person {
         let dir = tempfile::tempdir().unwrap();
+        let engine = mls_client::Engine::create(dir.path(), None).unwrap();
+        self.signed_in(provider, (user, secret), device, engine, dir)
+            .await
+    }
+
+    async fn signed_in(
+        self: &Arc<Self>,
+        provider: &str,
+        who: (&str, &str),
+        device: &str,
+        engine: mls_client::Engine,
+        dir: tempfile::TempDir,
+    ) -> Person {
         let options = Options {
             commit_jitter: Duration::ZERO,
             ..Options::default()
         };
-        let engine = mls_client::Engine::create(dir.path(), None).unwrap();
-        let mut client = sign_in_at(self, provider, (user, secret), device, engine, options).await;
+        let mut client = sign_in_at(self, provider, who, device, engine, options).await;
         client.refill(None).await.unwrap();
         Person { client, _dir: dir }
+    }
+
+    /// An account anew and the first device of it, which has kept its state: the provider has lost both.
+    pub(crate) async fn user_again(self: &Arc<Self>, provider: &str, user: &str, person: Person) -> Person {
+        let (_, secret) = self.engine(provider).add_account(ctx(), user).await.unwrap();
+        let Person { client, _dir: dir } = person;
+        self.signed_in(provider, (user, &secret), "d1", client.into_engine(), dir)
+            .await
     }
 
     /// An account and its first device; returns the secret for further ones.
