@@ -1,12 +1,13 @@
-//! After a restore: asks the peers of fenced rooms how far those have come.
+//! After a loss: asks the peers of rooms how far those had come.
 
 use crate::mimi_client::MimiClient;
 use crate::web::{RequestId, Stop};
 use http::StatusCode;
-use mimi_wire::Domain;
 use mimi_wire::directory::Endpoint;
+use mimi_wire::{Domain, MimiUri};
 use room_engine::{Engine, FencedRoom};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Pauses between two rounds.
@@ -45,21 +46,15 @@ async fn rounds(engine: &Engine, client: &MimiClient) {
     }
 }
 
-/// A room is told only when everybody has answered: one who is silent may be the one who knows more.
 async fn one(engine: &Engine, client: &MimiClient, fenced: &FencedRoom) {
     let request_id = RequestId::random();
-    let mut newest = None;
-    for peer in &fenced.peers {
-        match ask(client, peer, fenced, &request_id).await {
-            Ok(epoch) => newest = newest.max(Some(epoch)),
-            Err(reason) => {
-                tracing::info!(room = %fenced.room, %peer, reason, "a fenced room's head can't be compared yet");
-                return;
-            }
+    let newest = match newest(client, &fenced.room, &fenced.peers, &request_id).await {
+        Ok(Some(newest)) => newest,
+        Ok(None) => return,
+        Err(Silent { peer, reason }) => {
+            tracing::info!(room = %fenced.room, %peer, reason, "a fenced room's head can't be compared yet");
+            return;
         }
-    }
-    let Some(newest) = newest else {
-        return;
     };
     if let Err(error) = engine
         .compare_head((&request_id).into(), &fenced.room, newest)
@@ -69,17 +64,47 @@ async fn one(engine: &Engine, client: &MimiClient, fenced: &FencedRoom) {
     }
 }
 
+/// A provider that can't tell how far a room had come.
+#[derive(Debug)]
+pub(crate) struct Silent {
+    /// Which.
+    pub(crate) peer: Domain,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// The newest epoch that any of these knows of a room; nothing if there are none. All have to answer: one who is silent
+/// may be the one who knows more.
+pub(crate) async fn newest(
+    client: &MimiClient,
+    room: &MimiUri,
+    peers: &BTreeSet<Domain>,
+    request_id: &RequestId,
+) -> Result<Option<u64>, Silent> {
+    let mut newest = None;
+    for peer in peers {
+        let epoch = ask(client, peer, room, request_id)
+            .await
+            .map_err(|reason| Silent {
+                peer: peer.clone(),
+                reason,
+            })?;
+        newest = newest.max(Some(epoch));
+    }
+    Ok(newest)
+}
+
 async fn ask(
     client: &MimiClient,
     peer: &Domain,
-    fenced: &FencedRoom,
+    room: &MimiUri,
     request_id: &RequestId,
 ) -> Result<u64, String> {
     let answer = client
         .post(
             peer,
             Endpoint::RoomHead,
-            fenced.room.as_str(),
+            room.as_str(),
             &request_id.0,
             bytes::Bytes::new(),
         )
@@ -93,7 +118,7 @@ async fn ask(
                 .map_err(|_| "its answer is no epoch".to_owned())
         }
         // A follower that has never heard of the room knows nothing newer. A hub that denies it has put us out.
-        StatusCode::NOT_FOUND if fenced.room.domain() != *peer => Ok(0),
+        StatusCode::NOT_FOUND if room.domain() != *peer => Ok(0),
         status => Err(format!("HTTP status {status}")),
     }
 }

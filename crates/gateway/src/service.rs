@@ -223,6 +223,7 @@ impl Service {
         };
         let admin = AdminFace::new(
             engine.clone(),
+            client.clone(),
             federation.clone(),
             store,
             token,

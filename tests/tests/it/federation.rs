@@ -405,3 +405,86 @@ async fn a_witness_of_a_mimi_room() {
     assert!(forbidden.is_err());
     two.end().await;
 }
+
+/// The provider loses its store. What the witness holds is enough to make the room again on a new one: who was in it
+/// goes on, and nothing that was said is lost or told twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_is_made_again_from_what_a_witness_holds() {
+    if !homeserver_there() {
+        return;
+    }
+    let mut two = Two::start("12").await;
+    let profiles = two.place.path("clients");
+    let sign_in = async |node: &Provider, name: &str, user: &str| {
+        let token = node.add_user(user).await.unwrap();
+        Client::login_token(&profiles, name, node, (user, &token), "one")
+            .await
+            .unwrap()
+    };
+    let alice = sign_in(&two.node, "Alice", "alice").await;
+    let amy = sign_in(&two.node, "Amy", "amy").await;
+    let room = alice.run(&["create", "Watched"]).await.unwrap();
+    let room = room["room"].as_str().unwrap().to_owned();
+    alice
+        .run(&["add", &room, "mimi://a.example/u/amy"])
+        .await
+        .unwrap();
+    alice.send(&room, "one", WITHIN).await.unwrap();
+    two.node.graph(&["invite", &room, &two.sam.id]).await.unwrap();
+    let graph = eventually("the invitation arrives", WITHIN, || async {
+        Ok(two.sam.invites().await?.into_iter().next())
+    })
+    .await
+    .unwrap();
+    two.sam.join_via(&graph, &two.node_name()).await.unwrap();
+    amy.send(&room, "two", WITHIN).await.unwrap();
+    let ours = two.node_events(&room).await;
+    // Whoever looks back in the room has the witness fetch what was there before it came.
+    eventually("the witness has all", WITHIN, || async {
+        Ok(ours.is_subset(&two.hs_events(&graph).await).then_some(()))
+    })
+    .await
+    .unwrap();
+
+    two.node.kill().await.unwrap();
+    std::fs::remove_dir_all(two.node.dir().join("data")).unwrap();
+    two.node.start(None).await.unwrap();
+    let via = ["join", &graph, "--via", two.synapse.server_name(), "--history"];
+    two.node.graph_json(&via).await.unwrap();
+    // Nobody else could say whether the room had come further.
+    let refused = two
+        .node
+        .graph(&["rebuild", &graph])
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("only own users"), "{refused}");
+    let rebuilt = two
+        .node
+        .graph_json(&["rebuild", &graph, "--accept-rollback"])
+        .await
+        .unwrap();
+    assert_eq!(
+        (&rebuilt["room"], &rebuilt["log_entries"], &rebuilt["messages"]),
+        (&json!(room), &json!(2), &json!(2))
+    );
+    let alice = sign_in(&two.node, "Alice", "alice").await;
+    let amy = sign_in(&two.node, "Amy", "amy").await;
+    amy.send(&room, "after the fire", WITHIN).await.unwrap();
+    for client in [&alice, &amy] {
+        let texts: Vec<String> = client
+            .messages(&room)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|m| m.text)
+            .collect();
+        assert_eq!(texts, ["one", "two", "after the fire"]);
+    }
+    eventually("both have the same state", WITHIN, || async {
+        Ok((two.node_state(&room).await == two.sam.room_state(&graph).await?).then_some(()))
+    })
+    .await
+    .unwrap();
+    two.end().await;
+}

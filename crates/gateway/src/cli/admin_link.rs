@@ -5,8 +5,8 @@ use super::open_store;
 use crate::config::Config;
 use crate::faces::admin::api::{
     Account, AccountAdded, AddAccount, AddNode, AdminError, Graph, GraphEvent, GraphJoined, GraphState,
-    HomeserverStatus, InviteToGraph, JoinGraph, Nodes, PREFIX, Release, Reloaded, Report, Room, SendToGraph,
-    SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced, UpgradePortal,
+    HomeserverStatus, InviteToGraph, JoinGraph, Nodes, PREFIX, RebuildRoom, Release, Reloaded, Report, Room,
+    RoomRebuilt, SendToGraph, SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced, UpgradePortal,
 };
 use crate::failure::{Code, Failure};
 use crate::service::{admin_token, open_engine};
@@ -377,6 +377,16 @@ impl Link {
         self.json(Method::POST, &path, Some(wanted)).await
     }
 
+    pub(super) async fn rebuild_room(
+        &self,
+        graph: &str,
+        wanted: &RebuildRoom,
+    ) -> Result<RoomRebuilt, Failure> {
+        self.serving()?;
+        let path = format!("/graphs/{}/rebuild", segment(graph));
+        self.json(Method::POST, &path, Some(wanted)).await
+    }
+
     pub(super) async fn leave_graph(&self, graph: &str) -> Result<GraphEvent, Failure> {
         self.serving()?;
         let path = format!("/graphs/{}/leave", segment(graph));
@@ -476,6 +486,10 @@ impl Link {
                 "give this command the same configuration and token that the service has",
             ),
             404 => (Code::NotFound, "list what there is with `ls`"),
+            409 if error.code == "rollback" => (
+                Code::Admin,
+                "let the graph come up to date first; if nobody has more, accept the loss with --accept-rollback",
+            ),
             409 => (Code::Exists, "choose another name"),
             403 => (Code::Admin, "see the message"),
             400 => (Code::Usage, "correct the argument"),

@@ -1,6 +1,7 @@
 //! Health, metrics, and the admin API. Not for the public network.
 
 use crate::config::Secret;
+use crate::mimi_client::MimiClient;
 use crate::reload::Reloader;
 use crate::web::{BodyLimit, observe};
 use appservice::Watch;
@@ -29,6 +30,7 @@ pub struct AdminFace(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
+    peers: MimiClient,
     federation: Option<Federation>,
     store: Arc<dyn Store>,
     token: Option<Secret>,
@@ -47,6 +49,7 @@ impl AdminFace {
     )]
     pub fn new(
         engine: Engine,
+        peers: MimiClient,
         federation: Option<Federation>,
         store: Arc<dyn Store>,
         token: Option<Secret>,
@@ -62,6 +65,7 @@ impl AdminFace {
         };
         Self(Arc::new(Inner {
             engine,
+            peers,
             federation,
             store,
             token,
@@ -101,6 +105,7 @@ impl AdminFace {
             .route("/graphs/{room}/leave", post(graphs::leave))
             .route("/graphs/{room}/invite", post(graphs::invite))
             .route("/graphs/{room}/send", post(graphs::send))
+            .route("/graphs/{room}/rebuild", post(graphs::rebuild))
             .route("/graphs/{room}/events", get(graphs::events))
             .route("/export", get(export::export))
             .route("/unfence", post(endpoints::unfence))

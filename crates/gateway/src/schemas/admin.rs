@@ -2,8 +2,9 @@
 
 use super::operation::{Body, Document};
 use crate::faces::admin::api::{
-    Account, AccountAdded, AddAccount, AddNode, AdminError, HomeserverStatus, Nodes, PREFIX, Queue,
-    Readiness, Release, Reloaded, Report, Room, SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced,
+    Account, AccountAdded, AddAccount, AddNode, AdminError, Graph, GraphEvent, GraphJoined, GraphState,
+    HomeserverStatus, InviteToGraph, JoinGraph, Nodes, PREFIX, Queue, Readiness, RebuildRoom, Release,
+    Reloaded, Report, Room, RoomRebuilt, SendToGraph, SetAsideEvent, TakeOver, TakenOver, Unfence, Unfenced,
     UpgradePortal,
 };
 use serde_json::Value;
@@ -208,8 +209,77 @@ pub(super) fn describe() -> Value {
         &[],
         bodies,
     );
+    graphs(&mut d);
     d.finish(
         "Causeway admin API",
         "Health, metrics and administration. Not for the public network.",
     )
+}
+
+/// Graphs that other Matrix servers have to do with.
+fn graphs(d: &mut Document) {
+    let path = |rest: &str| format!("{PREFIX}/graphs{rest}");
+    let answer = d.json::<Vec<Graph>>();
+    d.add(
+        ("get", &path(""), 200),
+        "Graphs that other Matrix servers take part in, made, or invite to.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let answer = d.json::<GraphState>();
+    d.add(
+        ("get", &path("/{room}"), 200),
+        "A graph's end and its current state.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    d.add(
+        ("get", &path("/{room}/events"), 200),
+        "Every event of a graph with its verdict, in order of admission, as JSON lines.",
+        false,
+        &[],
+        (Body::None, Body::Text),
+    );
+    let bodies = (d.json::<JoinGraph>(), d.json::<GraphJoined>());
+    d.add(
+        ("post", &path("/{room}/join"), 200),
+        "Joins a room of another server with the node user.",
+        false,
+        &[],
+        bodies,
+    );
+    let answer = d.json::<GraphEvent>();
+    d.add(
+        ("post", &path("/{room}/leave"), 200),
+        "Leaves a room, or rejects an invitation to it.",
+        false,
+        &[],
+        (Body::None, answer),
+    );
+    let bodies = (d.json::<InviteToGraph>(), d.json::<GraphEvent>());
+    d.add(
+        ("post", &path("/{room}/invite"), 200),
+        "Invites a user of another Matrix server, which then stores and serves the graph.",
+        false,
+        &[],
+        bodies,
+    );
+    let bodies = (d.json::<SendToGraph>(), d.json::<GraphEvent>());
+    d.add(
+        ("post", &path("/{room}/send"), 200),
+        "Sends an event of the node user.",
+        false,
+        &[],
+        bodies,
+    );
+    let bodies = (d.json::<RebuildRoom>(), d.json::<RoomRebuilt>());
+    d.add(
+        ("post", &path("/{room}/rebuild"), 200),
+        "Makes a room of this provider again from its graph, when the store is lost.",
+        false,
+        &[],
+        bodies,
+    );
 }

@@ -33,6 +33,7 @@ mod follower;
 mod hostile;
 mod people;
 mod races;
+mod rebuilt;
 mod scene;
 mod tap;
 mod three;

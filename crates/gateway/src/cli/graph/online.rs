@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cli::admin_link::Link;
 use crate::cli::{output, runtime};
 use crate::config::Config;
-use crate::faces::admin::api::{InviteToGraph, JoinGraph, SendToGraph};
+use crate::faces::admin::api::{InviteToGraph, JoinGraph, RebuildRoom, SendToGraph};
 use crate::failure::{Code, Failure};
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +62,25 @@ pub(in crate::cli) enum OnlineCommand {
         /// The state key, for a state event.
         #[arg(long)]
         state_key: Option<String>,
+    },
+    /// Makes a room of this provider again from its graph, when the store is lost.
+    #[command(after_help = "\
+A homeserver that was invited into a room's graph (`causeway graph invite`) holds the room's handshake log and messages.
+With the keys of before and an empty store:
+  causeway graph join '!graph' --via matrix.example --history
+  causeway graph rebuild '!graph'
+Members go on where they were; accounts are made anew, and clients sign in again under the names of their devices.
+Other providers are asked whether the room had come further. Where they have, members who are ahead have to join again: say
+--accept-rollback only when no backup and no other witness has more.")]
+    Rebuild {
+        /// The graph's room id.
+        room: String,
+        /// Say that what happened behind the end of the graph may be lost.
+        #[arg(long)]
+        accept_rollback: bool,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Writes every event of a graph as JSON lines, which `check` reads.
     Pull {
@@ -175,6 +194,20 @@ async fn act(command: OnlineCommand, link: &Link) -> Result<(), Failure> {
                 content,
             };
             println!("{}", link.send_to_graph(&graph, &wanted).await?.event_id);
+        }
+        OnlineCommand::Rebuild {
+            room,
+            accept_rollback,
+            json,
+        } => {
+            let rebuilt = link.rebuild_room(&room, &RebuildRoom { accept_rollback }).await?;
+            if json {
+                return output::json(&rebuilt);
+            }
+            println!(
+                "{} is here again: epoch {}, {} handshakes, {} messages",
+                rebuilt.room, rebuilt.epoch, rebuilt.log_entries, rebuilt.messages
+            );
         }
         OnlineCommand::Pull { room, out } => {
             let lines = link.graph_events(&link.graph_id(&room).await?).await?;

@@ -29,6 +29,7 @@
 //! | `POST /graphs/{room}/leave` | | [`GraphEvent`] |
 //! | `POST /graphs/{room}/invite` | [`InviteToGraph`] | [`GraphEvent`] |
 //! | `POST /graphs/{room}/send` | [`SendToGraph`] | [`GraphEvent`] |
+//! | `POST /graphs/{room}/rebuild` | [`RebuildRoom`] | [`RoomRebuilt`] |
 //! | `GET /graphs/{room}/events` | | every event with its verdict as JSON lines, in order of admission |
 //! | `GET /export` | | an export of the store, JSON Lines |
 //! | `POST /unfence` | [`Unfence`] | [`Unfenced`] |
@@ -43,7 +44,8 @@ mod homeserver;
 mod nodes;
 mod reports;
 pub use graphs::{
-    Graph, GraphEvent, GraphJoined, GraphState, GraphStateEntry, InviteToGraph, JoinGraph, SendToGraph,
+    Graph, GraphEvent, GraphJoined, GraphState, GraphStateEntry, InviteToGraph, JoinGraph, RebuildRoom,
+    RoomRebuilt, SendToGraph,
 };
 pub use homeserver::{HomeserverStatus, SetAsideEvent};
 pub use nodes::{AddNode, Node, Nodes, Release, TakeOver, TakenOver};

@@ -2,16 +2,18 @@
 
 use super::AdminFace;
 use super::api::{
-    Graph, GraphEvent, GraphJoined, GraphState, GraphStateEntry, InviteToGraph, JoinGraph, SendToGraph,
+    Graph, GraphEvent, GraphJoined, GraphState, GraphStateEntry, InviteToGraph, JoinGraph, RebuildRoom,
+    RoomRebuilt, SendToGraph,
 };
 use super::endpoints::Problem;
+use crate::heads::{self, Silent};
 use crate::web::RequestId;
 use axum::Json;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use replication::{Federation, FederationError, ServerName};
-use room_engine::Refusal;
+use room_engine::{RebuiltRoom, Refusal};
 use serde::de::DeserializeOwned;
 
 impl From<FederationError> for Problem {
@@ -197,4 +199,48 @@ pub(super) async fn events(
     let lines = face.0.engine.graph_events(&room).await?;
     let text: String = lines.into_iter().map(|line| line + "\n").collect();
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
+}
+
+/// A room of this hub, whose store is lost, from the graph that a witness gave.
+pub(super) async fn rebuild(
+    State(face): State<AdminFace>,
+    Extension(id): Extension<RequestId>,
+    Path(room): Path<String>,
+    request: Request,
+) -> Result<Json<RoomRebuilt>, Problem> {
+    let wanted: RebuildRoom = face.body(request).await?;
+    let engine = &face.0.engine;
+    if !wanted.accept_rollback {
+        let planned = engine.rebuild_room((&id).into(), &room, true).await?;
+        face.far_enough(&planned, &id).await?;
+    }
+    let rebuilt = engine.rebuild_room((&id).into(), &room, false).await?;
+    Ok(Json(RoomRebuilt {
+        room: rebuilt.room.to_string(),
+        epoch: rebuilt.epoch.to_string(),
+        log_entries: rebuilt.entries,
+        begins_at: rebuilt.begins_at,
+        messages: rebuilt.messages,
+    }))
+}
+
+impl AdminFace {
+    /// A room that went on from an epoch that others have left behind would fork its group.
+    async fn far_enough(&self, planned: &RebuiltRoom, id: &RequestId) -> Result<(), Problem> {
+        let conflict = |text: String| Err(Problem::new(StatusCode::CONFLICT, "rollback", text));
+        match heads::newest(&self.0.peers, &planned.room, &planned.peers, id).await {
+            Ok(Some(newest)) if newest <= planned.epoch => Ok(()),
+            Ok(Some(newest)) => conflict(format!(
+                "the graph ends in epoch {}, and other providers have reached epoch {newest}",
+                planned.epoch
+            )),
+            Ok(None) => conflict(
+                "only own users take part, so nobody can tell whether the room had come further than the graph"
+                    .to_owned(),
+            ),
+            Err(Silent { peer, reason }) => conflict(format!(
+                "{peer} can't be asked whether the room had come further than the graph: {reason}"
+            )),
+        }
+    }
 }

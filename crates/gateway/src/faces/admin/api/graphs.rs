@@ -102,6 +102,29 @@ pub struct SendToGraph {
     pub content: serde_json::Value,
 }
 
+/// `POST /graphs/{room}/rebuild`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RebuildRoom {
+    /// Whatever happened behind what the graph holds may be lost.
+    #[serde(default)]
+    pub accept_rollback: bool,
+}
+
+/// What `POST /graphs/{room}/rebuild` answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RoomRebuilt {
+    /// The room URI.
+    pub room: String,
+    /// Its epoch now, decimal.
+    pub epoch: String,
+    /// Entries of the handshake log.
+    pub log_entries: u64,
+    /// The entry at which the MLS group begins.
+    pub begins_at: u64,
+    /// Application messages.
+    pub messages: usize,
+}
+
 /// An event that came of a request.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct GraphEvent {
