@@ -216,9 +216,9 @@ async fn hours_of_429_and_5xx_lose_double_and_flood_nothing() {
     let sender = world
         .engine(A)
         .sender(destination.clone(), weather.clone(), SenderSettings::default());
-    tokio::time::sleep(BAD).await;
+    tokio::time::sleep(BAD * 9 / 10).await;
     assert_eq!(waiting().await, before);
-    tokio::time::sleep(Duration::from_mins(5)).await;
+    tokio::time::sleep(BAD / 10 + Duration::from_mins(5)).await;
     sender.stop().await;
     assert_eq!(waiting().await, 0);
     let mut taken = weather.taken.lock().unwrap().clone();

@@ -129,9 +129,9 @@ impl Tap {
 }
 
 impl Caught {
-    /// Gives the sender this answer.
+    /// Gives the sender this answer, if it still waits for one.
     pub(super) fn answer(self, answer: Answer) {
-        self.answer.send(answer).unwrap();
+        let _ = self.answer.send(answer);
     }
 
     fn answered(self, status: StatusCode) {

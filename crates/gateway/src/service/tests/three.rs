@@ -53,9 +53,9 @@ impl Three {
         person
     }
 
-    /// Waits until nothing is left to send anywhere.
+    /// Waits until nothing is left to send anywhere: the hub last, since what comes to it leaves by it.
     pub(super) async fn quiet(&self) {
-        for provider in [&self.a, &self.b, &self.c] {
+        for provider in [&self.b, &self.c, &self.a] {
             loop {
                 let queues = provider.service.engine().queues().await.unwrap();
                 if queues.iter().all(|queue| queue.waiting == 0) {
