@@ -36,6 +36,15 @@ impl OwnKeys {
         }
     }
 
+    /// A key, and the last time (unix ms) of what it may have signed; of the one that signs now there is none.
+    pub fn key(&self, key_id: &str) -> Option<(VerifyKey, Option<i64>)> {
+        if key_id == self.identity.key_id() {
+            return Some((self.identity.verify_key(), None));
+        }
+        let (key, until) = self.old.get(key_id)?;
+        Some((key.clone(), Some(*until)))
+    }
+
     /// The answer to `GET /_matrix/key/v2/server` at `now` (unix ms).
     pub fn document(&self, now: i64) -> Value {
         let old: Map<String, Value> = self

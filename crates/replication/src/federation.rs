@@ -2,7 +2,7 @@
 
 use async_recursion::async_recursion as boxed;
 use event_graph::json::Raw;
-use event_graph::{EventId, Pdu, RoomVersion, UnverifiedPdu};
+use event_graph::{EventId, KeyRing, Pdu, RoomVersion, UnverifiedPdu};
 use matrix_wire::ServerName;
 use matrix_wire::keys::OwnKeys;
 use matrix_wire::requests::room_of;
@@ -136,7 +136,7 @@ impl Federation {
                 .into_iter()
                 .map(|((server, key_id), at)| (server, key_id, at)),
         );
-        let mut ring = self.0.keys.ring(times.clone()).await;
+        let mut ring = self.ring(times.clone()).await;
         let mut out: Vec<Result<Pdu, Unverified>> = Vec::with_capacity(parsed.len());
         for pdu in parsed {
             out.push(match pdu {
@@ -151,7 +151,7 @@ impl Federation {
                             let own = signatures(&retry)
                                 .into_iter()
                                 .map(|(s, k)| (s, k, retry.origin_server_ts()));
-                            ring = self.0.keys.ring(times.iter().cloned().chain(own)).await;
+                            ring = self.ring(times.iter().cloned().chain(own)).await;
                             retry
                                 .verify(&ring)
                                 .map_err(|e| Unverified(Some(id), e.to_string()))
@@ -162,6 +162,21 @@ impl Federation {
             });
         }
         out
+    }
+
+    /// Keys as they are wanted. Our own are known: events of ours that come back, since they were lost here, need nobody
+    /// to be asked.
+    async fn ring(&self, wanted: impl IntoIterator<Item = (ServerName, String, i64)>) -> KeyRing {
+        let (own, others): (Vec<_>, Vec<_>) = wanted
+            .into_iter()
+            .partition(|(server, ..)| server.as_str() == self.name());
+        let mut ring = self.0.keys.ring(others).await;
+        for (server, key_id, _) in own {
+            if let Some((key, until)) = self.0.own.key(&key_id) {
+                ring.insert(server.as_str(), &key_id, key, until);
+            }
+        }
+        ring
     }
 
     /// Verified events of a room; what doesn't verify or is of another room is left out.

@@ -45,6 +45,9 @@ fn our_own_document_is_taken_by_our_own_reader() {
         "ATK-36: after it expired a key signs nothing"
     );
     assert!(!record.keys["ed25519:0"].current);
+    assert_eq!(keys.key("ed25519:1"), Some((identity("1", 1).verify_key(), None)));
+    assert_eq!(keys.key("ed25519:0"), Some((old.verify_key(), Some(NOW - 5))));
+    assert_eq!(keys.key("ed25519:2"), None);
 }
 
 #[test]

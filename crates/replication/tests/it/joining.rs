@@ -1,7 +1,8 @@
 //! Joining a room through servers that lie, and asking servers that don't answer as they should.
 
-use crate::peer::{Asked, Peer, key_document, ok, status};
+use crate::peer::{Asked, Authority, Peer, key_document, ok, status};
 use crate::room::{Room, VERSION, now, user};
+use crate::rooms::still_works;
 use crate::world::{NODE, Node, ctx};
 use axum::body::Body;
 use axum::response::Response;
@@ -11,6 +12,8 @@ use replication::federation::FederationError;
 use replication::{RequestError, ServerName};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+use store::sim::SimStore;
 
 async fn fails(node: &Node, peer: &Peer, what: &str) -> String {
     let via = std::slice::from_ref(&peer.name);
@@ -314,4 +317,54 @@ async fn nobody_to_join_through() {
     let nobody = ServerName::parse("127.0.0.1:1").unwrap();
     let joined = node.federation.join(&ctx(), &room, &[nobody], false).await;
     assert!(matches!(joined, Err(FederationError::Nobody(_))));
+}
+
+/// The node dies while it joins: at each write in turn nothing more reaches the disk. Started again it takes what it is
+/// sent, is in the room with all of its state or not at all, and joins when it is asked to.
+#[tokio::test]
+async fn a_join_that_a_crash_cuts_off_is_done_again() {
+    for history in [false, true] {
+        let mut crashes = 0;
+        for kib in 0.. {
+            let disk = SimStore::create(Duration::ZERO).await;
+            let node = Node::on(Authority::new(), Arc::new(disk.clone())).await;
+            let peer = Peer::start(&node.authority, 1).await;
+            for number in 0..30 {
+                peer.say(&format!("before {number}"));
+            }
+            let (room, via) = (peer.room_id(), std::slice::from_ref(&peer.name));
+            disk.fill(Some(kib * 1024));
+            let joined = node.federation.join(&ctx(), &room, via, history).await;
+            disk.crash(0);
+            node.engine.close().await;
+            let disk = disk.reopen().await;
+            disk.fill(None);
+            let node = Node::on(node.authority, Arc::new(disk)).await;
+            let said = peer.say("while it was away");
+            node.send(&peer, "away", &[said.raw().to_value()]).await;
+            let graphs = node.engine.shared_graphs().await.unwrap();
+            let is_in = graphs.iter().any(|graph| graph.room_id == room && graph.joined);
+            assert!(
+                is_in || joined.is_err(),
+                "{kib}: what was told to be joined is not"
+            );
+            if !is_in {
+                crashes += 1;
+                let again = node.federation.join(&ctx(), &room, via, history).await;
+                again.unwrap_or_else(|e| panic!("{kib} of history {history}: {e}"));
+            }
+            let create = ("m.room.create".to_owned(), String::new());
+            let own = ("m.room.member".to_owned(), format!("@_causeway:{NODE}"));
+            let state = node.state(&room).await;
+            assert!(
+                state.contains_key(&create) && state.contains_key(&own),
+                "{kib}: {state:?}"
+            );
+            still_works(&node, &peer).await;
+            if joined.is_ok() {
+                break;
+            }
+        }
+        assert!(crashes > 2, "{crashes}");
+    }
 }

@@ -36,8 +36,10 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn new() -> Self {
-        let authority = Authority::new();
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        Self::on(Authority::new(), Arc::new(MemoryStore::new())).await
+    }
+
+    pub(crate) async fn on(authority: Authority, store: Arc<dyn Store>) -> Self {
         let identity = || SigningIdentity::from_seed(NODE, "ed25519:n", &[7; 32]);
         let config = EngineConfig {
             provider: "a.example".parse().unwrap(),
