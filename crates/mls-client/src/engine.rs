@@ -16,6 +16,7 @@ mod founding;
 mod join;
 mod message;
 mod plan;
+mod proposals;
 mod report;
 
 pub use attachment::Attachment;

@@ -106,6 +106,7 @@ impl<T: Transport> Client<T> {
             if room.intent == Some(Intent::Join) && room.pending.is_none() {
                 return self.external(uri, news).await;
             }
+            let wanted = (room.intent.clone(), self.engine.open_proposals(uri)?);
             let prepared = self.engine.prepare(uri);
             if prepared.is_err() {
                 // What can't be built will not be built next time either.
@@ -121,7 +122,14 @@ impl<T: Transport> Client<T> {
                     news.extend(self.catch_up(uri).await?);
                     return Ok(());
                 }
-                Outcome::Refused(why) => return Err(ClientError::Refused(why)),
+                // Perhaps since it leaves out what was accepted while it was on its way.
+                Outcome::Refused(why) => {
+                    news.extend(self.catch_up(uri).await?);
+                    let (intent, proposals) = wanted;
+                    if !self.engine.want_again(uri, intent, &proposals)? {
+                        return Err(ClientError::Refused(why));
+                    }
+                }
                 Outcome::Stale { current } => self.reach(uri, current, attempt, news).await?,
             }
         }

@@ -5,17 +5,18 @@
 //! was first, a new request is built from the same intent.
 
 use super::dictionary::{self, interpret, participants};
-use super::plan::{Plan, has_client, on_our_way_out};
+use super::plan::{Plan, has_client};
+use super::proposals::forget_own_proposals;
 use super::{Engine, load};
 use crate::api::{B64, UpdateRequest};
 use crate::error::ClientError;
-use crate::mls::{self, client_of};
+use crate::mls::client_of;
 use crate::state::{Addition, Change, Entry, Hash, Intent, Membership, Pending, Room, State, What};
 use crate::wire::{self, KeyMaterial, UpdateAnswer};
 use mimi_wire::MimiUri;
 use mimi_wire::codec::Encode as _;
 use mimi_wire::components::{ParticipantListUpdate, component_id};
-use openmls::prelude::{MlsGroup, ProposalOrRefType, Propose, Sender};
+use openmls::prelude::{MlsGroup, ProposalOrRefType, Propose};
 use openmls_traits::OpenMlsProvider as _;
 use std::collections::BTreeSet;
 
@@ -115,27 +116,6 @@ impl Engine {
     pub fn leave(&mut self, uri: &str) -> Result<(), ClientError> {
         self.member_group(uri)?;
         self.intend(uri, Intent::Leave)
-    }
-
-    /// Whether there are proposals of others that this client may commit, and nothing else is under way.
-    pub fn can_commit(&self, uri: &str) -> Result<bool, ClientError> {
-        let room = self.room(uri)?;
-        if room.membership != Membership::Member || room.intent.is_some() || room.pending.is_some() {
-            return Ok(false);
-        }
-        let departing = !room.departing.is_empty();
-        let open =
-            |g: &MlsGroup| g.is_active() && (departing || g.has_pending_proposals()) && !on_our_way_out(g);
-        Ok(self.group(uri)?.is_some_and(|g| open(&g)))
-    }
-
-    /// Wants the proposals of others committed, if there are some that we may commit.
-    pub fn commit_proposals(&mut self, uri: &str) -> Result<bool, ClientError> {
-        let can = self.can_commit(uri)?;
-        if can {
-            self.intend(uri, Intent::Commit)?;
-        }
-        Ok(can)
     }
 
     pub(super) fn intend(&mut self, uri: &str, intent: Intent) -> Result<(), ClientError> {
@@ -430,38 +410,6 @@ impl Engine {
         }
         Ok(())
     }
-
-    fn forget_proposals(&mut self, uri: &str, refs: &[Vec<u8>]) -> Result<bool, ClientError> {
-        let Some(mut group) = self.group(uri)? else {
-            return Ok(false);
-        };
-        let named: Vec<_> = group
-            .pending_proposals()
-            .map(|p| p.proposal_reference_ref().clone())
-            .filter(|r| refs.iter().any(|named| named == r.as_slice()))
-            .collect();
-        for reference in &named {
-            group
-                .remove_pending_proposal(self.mls.storage(), reference)
-                .map_err(ClientError::mls("forget proposal"))?;
-        }
-        Ok(!named.is_empty())
-    }
-}
-
-fn forget_own_proposals(mls: &mls::Provider, group: &mut MlsGroup) -> Result<(), ClientError> {
-    let own = Sender::Member(group.own_leaf_index());
-    let refs: Vec<_> = group
-        .pending_proposals()
-        .filter(|p| *p.sender() == own)
-        .map(|p| p.proposal_reference_ref().clone())
-        .collect();
-    for reference in refs {
-        group
-            .remove_pending_proposal(mls.storage(), &reference)
-            .map_err(ClientError::mls("forget proposal"))?;
-    }
-    Ok(())
 }
 
 /// The user of a client URI.
