@@ -9,10 +9,14 @@ use serde::{Deserialize, Serialize};
 pub struct ProviderInfo {
     /// The provider's domain, for example `a.example`.
     pub provider: String,
-    /// The hub as MLS external sender (TLS `ExternalSender`), to be put into every group founded here.
+    /// The hub as MLS external sender (TLS `ExternalSender`), to be put into every group founded here whose suite signs
+    /// with Ed25519.
     pub external_sender: B64,
-    /// The franking agent (TLS `FrankingAgentData`, protocol-06 section 5.4.1) for groups founded here.
+    /// The franking agent (TLS `FrankingAgentData`, protocol-06 section 5.4.1) for the same groups.
     pub franking_agent: B64,
+    /// Both for groups whose suite signs with ECDSA on P-256; none: no such groups can be founded here.
+    #[serde(default)]
+    pub p256: Option<HubKeys>,
     /// MLS cipher suites this provider judges, best first.
     pub cipher_suites: Vec<u16>,
     /// Ways to sign in that are switched on here.
@@ -21,6 +25,15 @@ pub struct ProviderInfo {
     pub homeserver: Option<String>,
     /// The bot's Matrix user id, where there is a homeserver.
     pub bot: Option<String>,
+}
+
+/// What a group that is founded at a provider has to name of its hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HubKeys {
+    /// The hub as MLS external sender (TLS `ExternalSender`).
+    pub external_sender: B64,
+    /// The franking agent (TLS `FrankingAgentData`).
+    pub franking_agent: B64,
 }
 
 /// A way to sign in.
@@ -88,9 +101,9 @@ pub struct Session {
 pub struct Device {
     /// The client URI.
     pub client: String,
-    /// One-time KeyPackages left.
+    /// One-time KeyPackages left, of all suites.
     pub key_packages: u32,
-    /// Whether a last-resort KeyPackage is there.
+    /// Whether a last-resort KeyPackage is there, of each suite that the device has any of.
     pub last_resort: bool,
     /// First sign-in, Unix ms.
     pub created_at: u64,
@@ -104,16 +117,32 @@ pub struct UploadKeyPackages {
 }
 
 /// What `POST` and `GET /key_packages` answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyPackageStock {
+    /// One-time KeyPackages left, unexpired, of all suites.
+    pub available: u32,
+    /// Whether a last-resort KeyPackage is there, of each suite that the device has any of.
+    pub last_resort: bool,
+    /// Whether one of them has been handed out: then it should be replaced.
+    #[serde(default)]
+    pub last_resort_used: bool,
+    /// Whether the device should upload more one-time KeyPackages now, of any of these suites.
+    #[serde(default)]
+    pub low: bool,
+    /// The same for each suite of which KeyPackages are taken, best first.
+    #[serde(default)]
+    pub suites: Vec<SuiteStock>,
+}
+
+/// The stock of KeyPackages of one cipher suite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SuiteStock {
+    /// The MLS cipher suite.
+    pub suite: u16,
     /// One-time KeyPackages left, unexpired.
     pub available: u32,
     /// Whether a last-resort KeyPackage is there.
     pub last_resort: bool,
-    /// Whether it has been handed out: then it should be replaced.
-    #[serde(default)]
+    /// Whether it has been handed out.
     pub last_resort_used: bool,
-    /// Whether the device should upload more one-time KeyPackages now.
-    #[serde(default)]
-    pub low: bool,
 }

@@ -23,6 +23,13 @@ pub(crate) fn supported(suite: u16) -> Option<Ciphersuite> {
     provider().supports(suite).is_ok().then_some(suite)
 }
 
+/// Whether a signature is good for this content as it stands.
+pub(crate) fn verify(scheme: SignatureScheme, key: &[u8], content: &[u8], signature: &[u8]) -> bool {
+    provider()
+        .verify_signature(scheme, content, key, signature)
+        .is_ok()
+}
+
 /// `VerifyWithLabel` of RFC 9420 section 5.1.2.
 pub(crate) fn verify_with_label(
     scheme: SignatureScheme,
@@ -31,9 +38,7 @@ pub(crate) fn verify_with_label(
     content: &[u8],
     signature: &[u8],
 ) -> bool {
-    provider()
-        .verify_signature(scheme, &labels::sign_content(label, content), key, signature)
-        .is_ok()
+    verify(scheme, key, &labels::sign_content(label, content), signature)
 }
 
 /// `EncryptWithLabel` of RFC 9420 section 5.1.3. `None` if the key is no key of the suite.

@@ -1,15 +1,14 @@
 //! Franking: the hub's statement that a message passed through it, by whom and when
 //! (draft-ietf-mimi-protocol-06 section 5.4.1).
 
-use crate::crypto;
 use crate::hub::HubIdentity;
+use crate::signing::Scheme;
 use mimi_wire::codec::UnixMillis;
 use mimi_wire::components::{FrankingAgentData, SafeAad};
 use mimi_wire::franking::{ServerFrankingContext, integrity_content, server_frank, verify_server_frank};
 use mimi_wire::mls::{CipherSuite, MlsMessage};
 use mimi_wire::protocol::Frank;
 use mimi_wire::{Decode, MimiUri, Reader};
-use openmls_traits::types::SignatureScheme;
 
 /// Who sent a message, into which room, and when the hub accepted it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +46,6 @@ pub enum FrankFault {
     Signature,
 }
 
-fn signs_with_ed25519(suite: CipherSuite) -> bool {
-    crypto::supported(suite.0).is_some_and(|suite| suite.signature_algorithm() == SignatureScheme::ED25519)
-}
-
 /// The franking tag of a message, from its Safe AAD.
 pub fn franking_tag(message: &MlsMessage) -> Option<[u8; 32]> {
     // Safe AAD is the front of authenticated_data; an application may have put more behind it.
@@ -60,7 +55,7 @@ pub fn franking_tag(message: &MlsMessage) -> Option<[u8; 32]> {
 }
 
 /// Franks an accepted message. `agent` and `suite` are the group's. `None` if the message brings no franking tag, the
-/// agent is not this hub, or the suite's signatures are not Ed25519.
+/// agent is not this hub with a key of the suite's scheme, or the suite is none of this hub's.
 pub fn frank(
     hub: &HubIdentity,
     agent: &FrankingAgentData,
@@ -68,9 +63,7 @@ pub fn frank(
     message: &MlsMessage,
     context: &FrankingContext,
 ) -> Option<Frank> {
-    if !signs_with_ed25519(suite) {
-        return None;
-    }
+    let scheme = Scheme::of(suite)?;
     let hub_key = hub.hub_key_at(context.accepted_ms);
     let context = context.to_wire();
     let server_frank = server_frank(hub_key, &franking_tag(message)?, &context);
@@ -78,7 +71,7 @@ pub fn frank(
     Some(Frank {
         server_frank,
         franking_signature_ciphersuite: suite,
-        franking_integrity_signature: hub.sign_frank(agent, &content)?.into(),
+        franking_integrity_signature: hub.sign_frank(scheme, agent, &content)?.into(),
     })
 }
 
@@ -91,9 +84,7 @@ pub fn verify(
     frank: &Frank,
 ) -> Result<(), FrankFault> {
     let suite = frank.franking_signature_ciphersuite;
-    if !signs_with_ed25519(suite) {
-        return Err(FrankFault::CipherSuite);
-    }
+    let scheme = Scheme::of(suite).ok_or(FrankFault::CipherSuite)?;
     let accepted_ms = context.accepted_ms;
     let context = context.to_wire();
     let tag = mimi_wire::franking::franking_tag(salt, application_data);
@@ -104,7 +95,7 @@ pub fn verify(
         return Err(FrankFault::ServerFrank);
     }
     let content = integrity_content(&frank.server_frank, suite, &context);
-    if hub.verify_frank(&content, &frank.franking_integrity_signature) {
+    if hub.verify_frank(scheme, &content, &frank.franking_integrity_signature) {
         Ok(())
     } else {
         Err(FrankFault::Signature)

@@ -1,8 +1,8 @@
 //! The keys with which a provider acts as hub.
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey};
+use crate::signing::{Scheme, SigningKey};
 use mimi_wire::components::FrankingAgentData;
-use mimi_wire::mls::{Credential as WireCredential, ExternalSender as WireSender};
+use mimi_wire::mls::{CipherSuite, Credential as WireCredential, ExternalSender as WireSender};
 use mimi_wire::{Domain, MimiUri, labels};
 use openmls::extensions::ExternalSender;
 use openmls::prelude::{BasicCredential, Credential};
@@ -19,8 +19,8 @@ const OVERLAP_MS: u64 = 10 * 60 * 1000;
 /// a new room gets the newest. The `hub_key` is chosen by the time a message was accepted at, so that a message that
 /// was franked before a rotation still verifies, and a key that leaked later proves nothing about its own past.
 ///
-/// All signatures are Ed25519, so a hub can serve groups of the suites 0x0001 and 0x0003 only (a hub for other
-/// suites needs keys of their schemes). Secrets are zeroized on drop and never shown by `Debug`.
+/// Each signature key is one of every scheme ([`Scheme`]); a room gets the one of its suite. Secrets are zeroized on drop
+/// and never shown by `Debug`.
 pub struct HubIdentity {
     provider: Domain,
     signing: Newest<SigningKey>,
@@ -59,28 +59,28 @@ impl<T> Newest<T> {
 /// The seeds of a hub's key rings, each oldest first.
 #[derive(Default)]
 pub struct HubSeeds {
-    /// Ed25519 private keys of the external sender.
+    /// Seeds of the external sender's keys; an Ed25519 private key each.
     pub signing: Vec<Zeroizing<[u8; 32]>>,
-    /// Ed25519 private keys of the franking agent.
+    /// Seeds of the franking agent's keys, likewise.
     pub franking: Vec<Zeroizing<[u8; 32]>>,
     /// HMAC keys of server franks, each with the first acceptance time (Unix ms) that it is for.
     pub hub_keys: Vec<(u64, Zeroizing<[u8; 32]>)>,
 }
 
 impl HubIdentity {
-    /// Makes the keys from their seeds. `signing` and `franking` are Ed25519 private keys, `hub_key` is the
-    /// HMAC key of server franks (draft-ietf-mimi-protocol-06 section 5.4.1).
+    /// Makes the keys from their seeds. `hub_key` is the HMAC key of server franks (draft-ietf-mimi-protocol-06 section
+    /// 5.4.1).
     pub fn from_seeds(provider: Domain, signing: [u8; 32], franking: [u8; 32], hub_key: [u8; 32]) -> Self {
         let signing = Zeroizing::new(signing);
         let franking = Zeroizing::new(franking);
         Self {
             provider,
             signing: Newest {
-                newest: SigningKey::from_bytes(&signing),
+                newest: SigningKey::from_seed(&signing),
                 older: Vec::new(),
             },
             franking: Newest {
-                newest: SigningKey::from_bytes(&franking),
+                newest: SigningKey::from_seed(&franking),
                 older: Vec::new(),
             },
             hub_keys: Newest {
@@ -96,7 +96,7 @@ impl HubIdentity {
     /// Makes the key rings. `None` if one of them is empty.
     pub fn from_rings(provider: Domain, seeds: HubSeeds) -> Option<Self> {
         let signing = |seeds: Vec<Zeroizing<[u8; 32]>>| {
-            Newest::new(seeds.iter().map(|seed| SigningKey::from_bytes(seed)).collect())
+            Newest::new(seeds.iter().map(|seed| SigningKey::from_seed(seed)).collect())
         };
         let mut hub_keys: Vec<_> = seeds
             .hub_keys
@@ -117,73 +117,85 @@ impl HubIdentity {
         &self.provider
     }
 
-    /// The hub as it must stand in a new room's `external_senders`: its newest Ed25519 key and the basic credential
-    /// `mimi://PROVIDER`. TLS-encoded `ExternalSender`.
-    pub fn external_sender(&self) -> Vec<u8> {
+    /// The hub as it must stand in the `external_senders` of a new room of this suite: its newest key of the suite's
+    /// scheme and the basic credential `mimi://PROVIDER`. TLS-encoded `ExternalSender`; `None` for a suite of which the
+    /// hub takes up no rooms.
+    pub fn external_sender(&self, suite: CipherSuite) -> Option<Vec<u8>> {
         // Encoding two short octet strings into a vector has no way to fail.
-        self.sender().tls_serialize_detached().unwrap_or_default()
+        self.sender(Scheme::of(suite)?).tls_serialize_detached().ok()
     }
 
     /// [`Self::external_sender`] as openmls has it.
-    pub(crate) fn sender(&self) -> ExternalSender {
-        self.signer(&self.signing.newest).sender()
+    pub(crate) fn sender(&self, scheme: Scheme) -> ExternalSender {
+        self.newest_signer(scheme).sender()
     }
 
-    /// The hub as one of a group's external senders: its index there, and the key that goes with it, which need not be
-    /// the newest.
-    pub(crate) fn signer_among(&self, senders: &[ExternalSender]) -> Option<(u32, Signer<'_>)> {
+    /// The hub with its newest key of a scheme, which need not be one that a given group names.
+    pub(crate) fn newest_signer(&self, scheme: Scheme) -> Signer<'_> {
+        self.signer(&self.signing.newest, scheme)
+    }
+
+    /// The hub as one of the external senders of a group of this scheme: its index there, and the key that goes with
+    /// it, which need not be the newest.
+    pub(crate) fn signer_among(
+        &self,
+        scheme: Scheme,
+        senders: &[ExternalSender],
+    ) -> Option<(u32, Signer<'_>)> {
         self.signing.iter().find_map(|key| {
-            let signer = self.signer(key);
+            let signer = self.signer(key, scheme);
             let own = signer.sender();
             let index = senders.iter().position(|sender| *sender == own)?;
             Some((u32::try_from(index).ok()?, signer))
         })
     }
 
-    fn signer<'a>(&'a self, key: &'a SigningKey) -> Signer<'a> {
+    fn signer<'a>(&'a self, key: &'a SigningKey, scheme: Scheme) -> Signer<'a> {
         Signer {
             provider: &self.provider,
             key,
+            scheme,
         }
     }
 
-    /// What a new room's component `franking_agent` has to be for this hub to frank there.
-    pub fn franking_agent(&self) -> FrankingAgentData {
-        self.agent(&self.franking.newest)
+    /// What the component `franking_agent` of a new room of this suite has to be for this hub to frank there. The key is
+    /// of the suite's scheme (draft-ietf-mimi-protocol-06 section 5.4.1).
+    pub fn franking_agent(&self, suite: CipherSuite) -> Option<FrankingAgentData> {
+        Some(self.agent(&self.franking.newest, Scheme::of(suite)?))
     }
 
-    fn agent(&self, key: &SigningKey) -> FrankingAgentData {
+    fn agent(&self, key: &SigningKey, scheme: Scheme) -> FrankingAgentData {
         FrankingAgentData {
-            franking_signature_key: key.verifying_key().to_bytes().as_slice().into(),
+            franking_signature_key: key.public_octets(scheme).into(),
             credential: wire_credential(&self.provider),
         }
     }
 
-    /// The public key with which new rooms know the hub as external sender, 32 octets.
-    pub fn signature_key(&self) -> [u8; 32] {
-        self.signing.newest.verifying_key().to_bytes()
-    }
-
-    /// The public key of the signatures over franks in new rooms, 32 octets.
-    pub fn franking_signature_key(&self) -> [u8; 32] {
-        self.franking.newest.verifying_key().to_bytes()
-    }
-
     /// Signs the content of a frank, label included, with the key that the room's franking agent names. `None` if the
     /// agent is none of this hub's.
-    pub(crate) fn sign_frank(&self, agent: &FrankingAgentData, content: &[u8]) -> Option<Vec<u8>> {
-        let key = self.franking.iter().find(|key| self.agent(key) == *agent)?;
-        Some(key.sign(content).to_bytes().to_vec())
+    pub(crate) fn sign_frank(
+        &self,
+        scheme: Scheme,
+        agent: &FrankingAgentData,
+        content: &[u8],
+    ) -> Option<Vec<u8>> {
+        Some(self.agents_key(scheme, agent)?.sign(scheme, content))
+    }
+
+    /// Whether an agent is this hub with any of its keys of this scheme.
+    pub(crate) fn is_franking_agent(&self, scheme: Scheme, agent: &FrankingAgentData) -> bool {
+        self.agents_key(scheme, agent).is_some()
+    }
+
+    fn agents_key(&self, scheme: Scheme, agent: &FrankingAgentData) -> Option<&SigningKey> {
+        self.franking.iter().find(|key| self.agent(key, scheme) == *agent)
     }
 
     /// Verifies an own signature over the content of a frank, by any key of the ring.
-    pub(crate) fn verify_frank(&self, content: &[u8], signature: &[u8]) -> bool {
-        let Ok(signature) = Signature::from_slice(signature) else {
-            return false;
-        };
+    pub(crate) fn verify_frank(&self, scheme: Scheme, content: &[u8], signature: &[u8]) -> bool {
         self.franking
             .iter()
-            .any(|key| key.verifying_key().verify_strict(content, &signature).is_ok())
+            .any(|key| key.verify(scheme, content, signature))
     }
 
     /// The key for franks of messages accepted at this time.
@@ -213,29 +225,27 @@ fn wire_credential(provider: &Domain) -> WireCredential {
 pub(crate) struct Signer<'a> {
     provider: &'a Domain,
     key: &'a SigningKey,
+    scheme: Scheme,
 }
 
 impl Signer<'_> {
     fn sender(&self) -> ExternalSender {
         let credential: Credential =
             BasicCredential::new(MimiUri::provider(self.provider).as_bytes().to_vec()).into();
-        ExternalSender::new(self.key.verifying_key().to_bytes().to_vec().into(), credential)
+        ExternalSender::new(self.key.public_octets(self.scheme).into(), credential)
     }
 
     /// The external sender as the wire types have it.
     pub(crate) fn wire_sender(&self) -> WireSender {
         WireSender {
-            signature_key: self.key.verifying_key().to_bytes().as_slice().into(),
+            signature_key: self.key.public_octets(self.scheme).into(),
             credential: wire_credential(self.provider),
         }
     }
 
     /// Signs with label.
     pub(crate) fn sign(&self, label: &str, content: &[u8]) -> Vec<u8> {
-        self.key
-            .sign(&labels::sign_content(label, content))
-            .to_bytes()
-            .to_vec()
+        self.key.sign(self.scheme, &labels::sign_content(label, content))
     }
 }
 
@@ -257,6 +267,7 @@ mod tests {
     )]
 
     use super::*;
+    use crate::signing::CIPHER_SUITES;
 
     fn seed(n: u8) -> Zeroizing<[u8; 32]> {
         Zeroizing::new([n; 32])
@@ -303,16 +314,48 @@ mod tests {
     fn old_rooms_keep_their_keys_and_new_ones_get_the_newest() {
         let hub = hub(vec![(0, seed(7))]);
         let old = HubIdentity::from_seeds(Domain::parse("a.example").unwrap(), [1; 32], [3; 32], [7; 32]);
-        assert_ne!(hub.sender(), old.sender());
-        let (index, signer) = hub.signer_among(&[hub.sender(), old.sender()]).unwrap();
-        assert_eq!((index, signer.sender()), (0, hub.sender()));
-        let (index, signer) = hub.signer_among(&[old.sender()]).unwrap();
-        assert_eq!((index, signer.sender()), (0, old.sender()));
-        assert!(old.signer_among(&[hub.sender()]).is_none());
+        for suite in CIPHER_SUITES {
+            let scheme = Scheme::of(suite).unwrap();
+            assert_ne!(hub.sender(scheme), old.sender(scheme));
+            let both = [hub.sender(scheme), old.sender(scheme)];
+            let (index, signer) = hub.signer_among(scheme, &both).unwrap();
+            assert_eq!((index, signer.sender()), (0, hub.sender(scheme)));
+            let (index, signer) = hub.signer_among(scheme, &[old.sender(scheme)]).unwrap();
+            assert_eq!((index, signer.sender()), (0, old.sender(scheme)));
+            assert!(old.signer_among(scheme, &[hub.sender(scheme)]).is_none());
 
-        let by_old = hub.sign_frank(&old.franking_agent(), b"x").unwrap();
-        assert_eq!(by_old, old.sign_frank(&old.franking_agent(), b"x").unwrap());
-        assert!(hub.verify_frank(b"x", &by_old));
-        assert!(old.sign_frank(&hub.franking_agent(), b"x").is_none());
+            let (agent, old_agent) = (
+                hub.franking_agent(suite).unwrap(),
+                old.franking_agent(suite).unwrap(),
+            );
+            let by_old = hub.sign_frank(scheme, &old_agent, b"x").unwrap();
+            assert_eq!(by_old, old.sign_frank(scheme, &old_agent, b"x").unwrap());
+            assert!(hub.verify_frank(scheme, b"x", &by_old));
+            assert!(!hub.verify_frank(scheme, b"y", &by_old));
+            assert!(old.sign_frank(scheme, &agent, b"x").is_none());
+        }
+    }
+
+    #[test]
+    fn a_key_of_one_scheme_is_none_of_the_other() {
+        let hub = hub(vec![(0, seed(7))]);
+        let (one, two) = (Scheme::Ed25519, Scheme::P256);
+        for (scheme, other) in [(one, two), (two, one)] {
+            assert!(hub.signer_among(scheme, &[hub.sender(other)]).is_none());
+            let agent = hub.agent(&hub.franking.newest, scheme);
+            assert!(hub.sign_frank(other, &agent, b"x").is_none());
+            let signature = hub.sign_frank(scheme, &agent, b"x").unwrap();
+            assert!(!hub.verify_frank(other, b"x", &signature));
+        }
+    }
+
+    #[test]
+    fn no_keys_for_suites_of_which_no_rooms_are_taken_up() {
+        let hub = hub(vec![(0, seed(7))]);
+        for suite in (0..=9).chain([0x0a0a, 0xf000, u16::MAX]).map(CipherSuite) {
+            let taken = CIPHER_SUITES.contains(&suite);
+            assert_eq!(hub.external_sender(suite).is_some(), taken, "{suite:?}");
+            assert_eq!(hub.franking_agent(suite).is_some(), taken, "{suite:?}");
+        }
     }
 }

@@ -25,6 +25,7 @@ mod identity;
 pub mod keys;
 mod refusal;
 mod roster;
+mod signing;
 
 pub use group::{
     AddedClient, ApplyError, Group, Judged, JudgedCommit, JudgedProposals, MessageSettings,
@@ -37,3 +38,4 @@ pub use refusal::{
     FoundRefusal, GroupInfoFault, MessageRefusal, NotAllowed, ProposalFault, RemovalRefusal, UpdateRefusal,
 };
 pub use roster::{LeavesError, ListError};
+pub use signing::{CIPHER_SUITES, PublicKeys, Scheme, public_keys};

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
-    /// An Ed25519 seed.
+    /// An Ed25519 seed. In a hub's ring it is the seed of a P-256 key as well (docs/decisions/0004).
     Ed25519,
     /// A key of HMAC-SHA256.
     HmacSha256,

@@ -12,7 +12,7 @@ pub use attach::Way;
 pub use login::{Credentials, sign_in};
 
 use crate::api::{ApiErrorCode, Device, HubAnswer};
-use crate::engine::Engine;
+use crate::engine::{Engine, NewRoom};
 use crate::error::ClientError;
 use crate::matrix::Matrix;
 use crate::state::{Entry, Membership};
@@ -161,18 +161,19 @@ impl<T: Transport> Client<T> {
         Ok(news)
     }
 
-    /// Keeps the provider in KeyPackages: the usual stock, or at least so many one-time ones.
+    /// Keeps the provider in KeyPackages of every suite: the usual stock, or at least so many one-time ones of the best.
+    /// Gives how many one-time ones of the best there are.
     pub async fn refill(&mut self, at_least: Option<u32>) -> Result<u32, ClientError> {
         let mut stock = self.transport.key_packages().await?;
         // What was made before a crash goes first; then what is still missing.
         for _ in 0..2 {
-            let Some(upload) = self.engine.key_packages(stock, at_least)? else {
+            let Some(upload) = self.engine.key_packages(&stock, at_least)? else {
                 break;
             };
             stock = self.transport.upload_key_packages(&upload).await?;
             self.engine.key_packages_uploaded()?;
         }
-        Ok(stock.available)
+        self.engine.available(&stock)
     }
 
     /// The user's devices.
@@ -191,15 +192,15 @@ impl<T: Transport> Client<T> {
 
     /// Founds a room. Returns its URI.
     pub async fn create(&mut self, name: &str) -> Result<String, ClientError> {
-        self.create_as(name, false).await
+        self.create_as(name, NewRoom::default()).await
     }
 
-    /// The same; `discoverable`: it can be searched for.
-    pub async fn create_as(&mut self, name: &str, discoverable: bool) -> Result<String, ClientError> {
+    /// The same, of a certain kind.
+    pub async fn create_as(&mut self, name: &str, new: NewRoom) -> Result<String, ClientError> {
         // The hub may have rotated its keys since this device signed in; a new room has to name the newest.
         let provider = self.transport.provider().await?;
         self.engine.provider_is(provider)?;
-        let uri = self.engine.found(name, discoverable)?;
+        let uri = self.engine.found(name, new)?;
         self.finish_foundings().await?;
         Ok(uri)
     }

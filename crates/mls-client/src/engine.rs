@@ -22,6 +22,7 @@ mod report;
 pub use attachment::Attachment;
 pub use audit::Secret;
 pub use change::{Outcome, user_of};
+pub use founding::NewRoom;
 pub use message::Sent;
 
 use crate::api::{ProviderInfo, RoomCard, RoomSummary, Session};

@@ -14,5 +14,5 @@ mod wire;
 
 pub use client::{Client, Options};
 pub use client_api as api;
-pub use engine::Engine;
+pub use engine::{Engine, NewRoom};
 pub use error::ClientError;

@@ -1,6 +1,8 @@
 //! Everything of a profile besides openmls's own records. Saved with them as one, see [`crate::storage`].
 
 use crate::api::{B64, CreateRoom, FeedEntry, ProviderInfo, Session};
+use crate::error::ClientError;
+use openmls::prelude::Ciphersuite;
 use openmls_basic_credential::SignatureKeyPair;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,10 +29,27 @@ pub struct Account {
     pub provider: ProviderInfo,
     /// Session token and our URIs.
     pub session: Session,
-    /// The device's MLS signature key.
+    /// The device's MLS signature key for suites with Ed25519.
     pub signer: SignatureKeyPair,
+    /// The one for suites with ECDSA on P-256; made when it is first needed.
+    #[serde(default)]
+    pub p256: Option<SignatureKeyPair>,
     /// The Matrix account, for users of a homeserver.
     pub matrix: Option<MatrixSession>,
+}
+
+impl Account {
+    /// The device's key that signs in groups of this suite.
+    pub(crate) fn signer(&self, suite: Ciphersuite) -> Result<&SignatureKeyPair, ClientError> {
+        [Some(&self.signer), self.p256.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|key| key.signature_scheme() == suite.signature_algorithm())
+            .ok_or_else(|| ClientError::Mls {
+                what: "sign",
+                why: format!("this device has no key for {suite:?}"),
+            })
+    }
 }
 
 /// A Matrix account on the homeserver beside the provider.

@@ -21,6 +21,7 @@ use openmls::prelude::{
     Ciphersuite, CommitMessageBundle, CredentialType, MlsMessageBodyIn, MlsMessageIn, MlsMessageOut,
     OpenMlsCrypto, ProtocolMessage, RatchetTreeIn,
 };
+use openmls_basic_credential::SignatureKeyPair;
 use openmls_traits::signatures::Signer as _;
 use openmls_traits::types::SignatureScheme;
 use tls_codec::DeserializeBytes as _;
@@ -124,15 +125,11 @@ pub(crate) fn update_answer(octets: &[u8]) -> Result<UpdateAnswer, ClientError> 
     })
 }
 
-fn sign(account: &Account, content: &[u8]) -> Result<Opaque, ClientError> {
-    account
-        .signer
-        .sign(content)
-        .map(Opaque)
-        .map_err(|e| ClientError::Mls {
-            what: "sign",
-            why: format!("{e:?}"),
-        })
+fn sign(signer: &SignatureKeyPair, content: &[u8]) -> Result<Opaque, ClientError> {
+    signer.sign(content).map(Opaque).map_err(|e| ClientError::Mls {
+        what: "sign",
+        why: format!("{e:?}"),
+    })
 }
 
 /// A signed KeyMaterialRequest (protocol-06 section 5.2).
@@ -153,6 +150,7 @@ pub(crate) fn key_material_request(
     let suites = std::iter::once(CipherSuite(suite.into()))
         .chain(random.map(grease))
         .collect();
+    let signer = account.signer(suite)?;
     let mut request = KeyMaterialRequest {
         requesting_user: uri(&account.session.user)?,
         target_user: user.clone(),
@@ -163,11 +161,11 @@ pub(crate) fn key_material_request(
             proposal_types: vec![proposal_type::APP_DATA_UPDATE, proposal_type::SELF_REMOVE],
             credential_types: vec![CredentialType::Basic.into()],
         },
-        requester_signature_key: Opaque(account.signer.public().to_vec()),
+        requester_signature_key: Opaque(signer.public().to_vec()),
         requester_credential: Credential::basic(account.session.client.as_bytes()),
         key_material_request_signature: Opaque(Vec::new()),
     };
-    request.key_material_request_signature = sign(account, &request.sign_content())?;
+    request.key_material_request_signature = sign(signer, &request.sign_content())?;
     Ok(request.to_bytes())
 }
 
@@ -221,15 +219,16 @@ pub(crate) fn group_info_request(
     suite: Ciphersuite,
     public: Vec<u8>,
 ) -> Result<Vec<u8>, ClientError> {
+    let signer = account.signer(suite)?;
     let mut request = GroupInfoRequest {
         cipher_suite: CipherSuite(suite.into()),
-        requesting_signature_key: Opaque(account.signer.public().to_vec()),
+        requesting_signature_key: Opaque(signer.public().to_vec()),
         requesting_credential: Credential::basic(account.session.client.as_bytes()),
         group_info_public_key: Opaque(public),
         joining_code: Opaque(Vec::new()),
         signature: Opaque(Vec::new()),
     };
-    request.signature = sign(account, &request.sign_content())?;
+    request.signature = sign(signer, &request.sign_content())?;
     Ok(request.to_bytes())
 }
 
@@ -238,8 +237,10 @@ pub(crate) struct GroupState {
     pub(crate) group_info: Vec<u8>,
     pub(crate) tree: Vec<u8>,
     pub(crate) pending: Vec<Vec<u8>>,
-    /// TLS `ExternalSender` that signed the answer.
-    pub(crate) hub: Vec<u8>,
+    /// Who signed the answer.
+    pub(crate) hub: mimi_wire::mls::ExternalSender,
+    /// The suite of the exchange.
+    pub(crate) suite: Ciphersuite,
 }
 
 /// Opens a GroupInfoResponse and checks that it is about `room` and signed by the hub it names.
@@ -295,8 +296,16 @@ pub(crate) fn group_info_answer(
             .iter()
             .map(|p| p.proposal.as_bytes().to_vec())
             .collect(),
-        hub: success.hub_sender.to_bytes(),
+        hub: success.hub_sender,
+        suite,
     })
+}
+
+/// An external sender of a group.
+pub(crate) fn external_sender(
+    sender: &openmls::prelude::ExternalSender,
+) -> Result<mimi_wire::mls::ExternalSender, ClientError> {
+    own("external sender", &tls(sender)?)
 }
 
 /// The tree in a TLS `RatchetTreeOption`.

@@ -50,5 +50,6 @@ pub use user::ConsentAnswer;
 pub use views::{
     AbuseReportView, AccountView, AssetView, ConsentBook, ConsentView, Device, FeedEntry, FeedItem, FeedPage,
     GraphView, KeyPackageStock, Notice, PictureKept, PortalMember, PortalWanted, QueueView, RebuiltRoom,
-    ReportedMessageView, RoomCard, RoomLag, RoomView, Session, SignIn, UserNotice, UserRoom, UserSettings,
+    ReportedMessageView, RoomCard, RoomLag, RoomView, Session, SignIn, SuiteStock, UserNotice, UserRoom,
+    UserSettings,
 };

@@ -22,6 +22,8 @@ pub struct RoomView {
     pub name: Option<String>,
     /// MLS group id, once known.
     pub group_id: Option<Vec<u8>>,
+    /// The group's cipher suite, where known: the hub knows it.
+    pub suite: Option<u16>,
     /// Newest epoch known here.
     pub epoch: u64,
     /// Matrix room id of the graph.
@@ -248,16 +250,45 @@ pub struct Device {
 }
 
 /// KeyPackages in stock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KeyPackageStock {
+    /// One-time, unexpired, of all suites.
+    pub available: u32,
+    /// Whether a last-resort KeyPackage is there, of each suite of which there is any.
+    pub last_resort: bool,
+    /// Whether a last-resort KeyPackage has been handed out: it should be replaced.
+    pub last_resort_used: bool,
+    /// Whether the client should upload more now, of any of the suites of which there is any.
+    pub low: bool,
+    /// By suite: each of which KeyPackages are taken, best first.
+    pub suites: Vec<SuiteStock>,
+}
+
+impl KeyPackageStock {
+    /// One-time ones of the suite that has fewest, of those of which there is any.
+    pub(crate) fn fewest(&self) -> u32 {
+        let used = self.suites.iter().filter(|of| of.is_used());
+        used.map(|of| of.available).min().unwrap_or_default()
+    }
+}
+
+impl SuiteStock {
+    pub(crate) fn is_used(self) -> bool {
+        self.available > 0 || self.last_resort
+    }
+}
+
+/// KeyPackages of one cipher suite in stock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SuiteStock {
+    /// The suite.
+    pub suite: u16,
     /// One-time, unexpired.
     pub available: u32,
     /// Whether a last-resort KeyPackage is there.
     pub last_resort: bool,
-    /// Whether the last-resort KeyPackage has been handed out: it should be replaced.
+    /// Whether it has been handed out.
     pub last_resort_used: bool,
-    /// Whether the client should upload more now.
-    pub low: bool,
 }
 
 /// Where a consent stands.
@@ -363,7 +394,7 @@ pub enum Notice {
     KeyPackagesLow {
         /// Which.
         client: MimiUri,
-        /// One-time ones left.
+        /// One-time ones left of the suite that has fewest.
         available: u32,
     },
 }

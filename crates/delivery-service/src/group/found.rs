@@ -8,17 +8,17 @@ use crate::hub::HubIdentity;
 use crate::identity::Client;
 use crate::refusal::FoundRefusal;
 use crate::roster::{Leaves, LeavesError, Participants};
+use crate::signing::Scheme;
 use mimi_wire::components::{
     FrankingAgentData, ParticipantListData, RoleIndex, RoomMetaData, UserRolePair, component_id,
 };
 use mimi_wire::mls::GroupInfo;
 use mimi_wire::{Decode, MimiUri};
-use openmls::extensions::{AppDataDictionary, ExtensionType, RequiredCapabilitiesExtension};
+use openmls::extensions::{AppDataDictionary, ExtensionType, ExternalSender, RequiredCapabilitiesExtension};
 use openmls::group::{GroupContext, ProposalStore, PublicGroup};
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::messages::proposals::ProposalType;
 use openmls::prelude::RatchetTreeIn;
-use openmls_traits::types::SignatureScheme;
 use std::collections::BTreeSet;
 use tls_codec::DeserializeBytes as _;
 
@@ -44,12 +44,8 @@ impl Group {
             return Err(FoundRefusal::ForeignCreator);
         }
         let wire = GroupInfo::from_bytes(group_info).map_err(|_| FoundRefusal::Malformed("GroupInfo"))?;
-        let suite = wire.cipher_suite().0;
-        let supported = crypto::supported(suite)
-            .is_some_and(|suite| suite.signature_algorithm() == SignatureScheme::ED25519);
-        if !supported {
-            return Err(FoundRefusal::CipherSuite(suite));
-        }
+        let suite = wire.cipher_suite();
+        let scheme = Scheme::of(suite).ok_or(FoundRefusal::CipherSuite(suite.0))?;
         let mls = load(group_info, ratchet_tree)?;
         let signer = mls
             .leaf(openmls::prelude::LeafNodeIndex::new(wire.content().signer))
@@ -62,12 +58,16 @@ impl Group {
         }
         .check_full(&wire)?;
 
-        check_context(hub, mls.group_context())?;
+        check_context(mls.group_context(), |senders| {
+            senders.contains(&hub.sender(scheme))
+        })?;
         let components = dictionary(mls.group_context())
             .ok_or(FoundRefusal::ComponentMissing(component_id::PARTICIPANT_LIST))?;
         let participants = check_participants(components, creator)?;
         check_metadata(components, room)?;
-        check_franking_agent(hub, components)?;
+        check_franking_agent(components, |agent| {
+            hub.franking_agent(suite).as_ref() == Some(agent)
+        })?;
         let leaves = check_leaves(&mls, creator)?;
         let nobody = BTreeSet::new();
         let policy = policy::build(components, &participants, &leaves, &nobody, &BTreeSet::new())
@@ -105,9 +105,13 @@ fn load(group_info: &[u8], ratchet_tree: &[u8]) -> Result<PublicGroup, FoundRefu
     Ok(group)
 }
 
-pub(super) fn check_context(hub: &HubIdentity, context: &GroupContext) -> Result<(), FoundRefusal> {
+/// `is_hub`: whether the hub with a key that may be there is among the external senders.
+pub(super) fn check_context(
+    context: &GroupContext,
+    is_hub: impl FnOnce(&[ExternalSender]) -> bool,
+) -> Result<(), FoundRefusal> {
     let senders = context.extensions().external_senders();
-    if !senders.is_some_and(|senders| senders.contains(&hub.sender())) {
+    if !senders.is_some_and(|senders| is_hub(senders)) {
         return Err(FoundRefusal::HubNotExternalSender);
     }
     let required = context.required_capabilities();
@@ -165,16 +169,17 @@ pub(super) fn check_metadata(components: &AppDataDictionary, room: &MimiUri) -> 
     }
 }
 
-/// A franking agent is optional; if there is one, it must be able to sign: it is this hub.
+/// A franking agent is optional; if there is one, it must be able to sign: `is_hub` says whether it is this hub with a
+/// key that may be there.
 pub(super) fn check_franking_agent(
-    hub: &HubIdentity,
     components: &AppDataDictionary,
+    is_hub: impl FnOnce(&FrankingAgentData) -> bool,
 ) -> Result<(), FoundRefusal> {
     let agent: Option<FrankingAgentData> = read(components, component_id::FRANKING_AGENT)?;
-    match agent {
-        Some(agent) if agent != hub.franking_agent() => Err(FoundRefusal::FrankingAgent),
-        _ => Ok(()),
+    if agent.is_some_and(|agent| !is_hub(&agent)) {
+        return Err(FoundRefusal::FrankingAgent);
     }
+    Ok(())
 }
 
 fn check_leaves(mls: &PublicGroup, creator: &MimiUri) -> Result<Leaves, FoundRefusal> {

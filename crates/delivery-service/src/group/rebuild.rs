@@ -13,6 +13,7 @@ use crate::hub::HubIdentity;
 use crate::identity::Client;
 use crate::refusal::{FoundRefusal, NotAllowed, UpdateRefusal};
 use crate::roster::Participants;
+use crate::signing::Scheme;
 use mimi_wire::components::{ParticipantListData, component_id};
 use mimi_wire::mls::{Content, GroupInfo, MlsMessage, PublicMessage, Sender};
 use mimi_wire::protocol::{BundleBody, HandshakeBundle};
@@ -45,8 +46,11 @@ impl Group {
             return Err(FoundRefusal::ForeignRoom);
         }
         let wire = GroupInfo::from_bytes(group_info).map_err(|_| FoundRefusal::Malformed("GroupInfo"))?;
-        let suite = crypto::supported(wire.cipher_suite().0)
-            .ok_or(FoundRefusal::CipherSuite(wire.cipher_suite().0))?;
+        let number = wire.cipher_suite();
+        let refused = FoundRefusal::CipherSuite(number.0);
+        let (Some(suite), Some(scheme)) = (crypto::supported(number.0), Scheme::of(number)) else {
+            return Err(refused);
+        };
         let mls = load(suite, &wire, group_info, ratchet_tree)?;
         let signer = mls
             .leaf(LeafNodeIndex::new(wire.content().signer))
@@ -59,14 +63,17 @@ impl Group {
         }
         .check_full(&wire)?;
 
-        check_context(hub, mls.group_context())?;
+        // Of the keys of that time, which need not be the newest.
+        check_context(mls.group_context(), |senders| {
+            hub.signer_among(scheme, senders).is_some()
+        })?;
         let id = component_id::PARTICIPANT_LIST;
         let components =
             super::context::dictionary(mls.group_context()).ok_or(FoundRefusal::ComponentMissing(id))?;
         let list: ParticipantListData = read(components, id)?.ok_or(FoundRefusal::ComponentMissing(id))?;
         let participants = Participants::new(list).map_err(|_| FoundRefusal::Component(id))?;
         check_metadata(components, room)?;
-        check_franking_agent(hub, components)?;
+        check_franking_agent(components, |agent| hub.is_franking_agent(scheme, agent))?;
         let leaves = read_leaves(&mls)?;
         let nobody = BTreeSet::new();
         let policy = policy::build(components, &participants, &leaves, &nobody, &BTreeSet::new())

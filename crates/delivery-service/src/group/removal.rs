@@ -6,6 +6,7 @@ use super::{Group, Judged, JudgedProposals, View};
 use crate::hub::{HubIdentity, Signer};
 use crate::identity::Client;
 use crate::refusal::{NotAllowed, RemovalRefusal};
+use crate::signing::Scheme;
 use mimi_wire::codec::encode_opaque;
 use mimi_wire::components::{SafeAad, proposal_type, wire_format};
 use mimi_wire::mls::{ContentType, MLS10, MlsMessage, Sender};
@@ -86,7 +87,8 @@ impl Group {
 
     /// The hub as one of this group's external senders, with the key that the group knows.
     pub(super) fn hub_signer<'h>(&self, hub: &'h HubIdentity) -> Option<(u32, Signer<'h>)> {
-        hub.signer_among(self.mls.group_context().extensions().external_senders()?)
+        let scheme = Scheme::of(self.cipher_suite())?;
+        hub.signer_among(scheme, self.mls.group_context().extensions().external_senders()?)
     }
 
     /// A Remove signed by the hub. openmls can make one too, but leaves `authenticated_data` empty, which members

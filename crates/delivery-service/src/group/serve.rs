@@ -4,6 +4,7 @@ use super::Group;
 use super::policy::takes_part;
 use crate::crypto;
 use crate::hub::HubIdentity;
+use crate::signing::Scheme;
 use mimi_wire::codec::UnixMillis;
 use mimi_wire::mls::{Credential, GroupInfo, HpkeCiphertext, RatchetTree};
 use mimi_wire::policy::Capability;
@@ -12,7 +13,6 @@ use mimi_wire::protocol::{
     RatchetTreeOption,
 };
 use mimi_wire::{Decode, Domain, Encode, MimiUri, Opaque, UriKind, labels};
-use openmls_traits::types::SignatureScheme;
 use tls_codec::Serialize as _;
 
 /// The user a credential speaks for: its own URI if that is a user's, else that of its client.
@@ -64,21 +64,24 @@ impl Group {
             && takes_part(self.effective_role(&user))
             && self.has_capability(&user, Capability::ADD_OWN_CLIENT);
         let suite = crypto::supported(request.cipher_suite.0)?;
-        // The answer is signed with the hub's Ed25519 key, which only suites with that scheme can name.
-        let scheme = suite.signature_algorithm();
-        let verified = scheme == SignatureScheme::ED25519
-            && crypto::verify_with_label(
-                scheme,
-                &request.requesting_signature_key,
-                labels::GROUP_INFO_REQUEST,
-                &request.tbs(),
-                &request.signature,
-            );
+        let scheme = Scheme::of(request.cipher_suite)?;
+        let verified = crypto::verify_with_label(
+            scheme.mls(),
+            &request.requesting_signature_key,
+            labels::GROUP_INFO_REQUEST,
+            &request.tbs(),
+            &request.signature,
+        );
         if !allowed || !verified {
             return None;
         }
-        // Signed with the key that the group names: a joiner can compare.
-        let (_, signer) = self.hub_signer(hub)?;
+        // Signed with the key that the group names: a joiner can compare. But the suite of the request "merely needs to be
+        // one in common with the hub" and says how the answer is signed; if its scheme is another one than the group's,
+        // the group names no key of it.
+        let (_, mut signer) = self.hub_signer(hub)?;
+        if Scheme::of(self.cipher_suite()) != Some(scheme) {
+            signer = hub.newest_signer(scheme);
+        }
         let plaintext = GroupInfoRatchetTreeTbe {
             group_info: GroupInfo::from_bytes(&self.served_group_info).ok()?,
             ratchet_tree_option: self.ratchet_tree_option(),

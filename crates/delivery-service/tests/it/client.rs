@@ -20,6 +20,12 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use openmls_traits::signatures::Signer as _;
 
 pub const SUITE: Ciphersuite = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
+/// Of which a hub takes up rooms.
+pub const SUITES: [Ciphersuite; 3] = [
+    SUITE,
+    Ciphersuite::MLS_128_DHKEMP256_AES128GCM_SHA256_P256,
+    Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519,
+];
 pub const COMPONENTS: [u16; 4] = [
     component_id::FRANKING_AGENT,
     component_id::PARTICIPANT_LIST,
@@ -40,8 +46,17 @@ pub fn wire<T: Decode>(bytes: &[u8]) -> T {
     T::from_bytes(bytes).unwrap()
 }
 
+/// Tells a story once in rooms of each suite.
+pub fn each_suite(story: impl Fn(Ciphersuite)) {
+    for suite in SUITES {
+        println!("in rooms of {suite:?}");
+        story(suite);
+    }
+}
+
 pub struct TestClient {
     pub uri: MimiUri,
+    pub suite: Ciphersuite,
     pub provider: OpenMlsRustCrypto,
     pub signer: SignatureKeyPair,
     pub group: Option<MlsGroup>,
@@ -60,10 +75,16 @@ pub struct Plan {
 
 impl TestClient {
     pub fn new(uri_text: &str) -> Self {
+        Self::of(SUITE, uri_text)
+    }
+
+    /// A client that takes part in rooms of this suite.
+    pub fn of(suite: Ciphersuite, uri_text: &str) -> Self {
         Self {
             uri: uri(uri_text),
+            suite,
             provider: OpenMlsRustCrypto::default(),
-            signer: SignatureKeyPair::new(SUITE.signature_algorithm()).unwrap(),
+            signer: SignatureKeyPair::new(suite.signature_algorithm()).unwrap(),
             group: None,
         }
     }
@@ -96,7 +117,7 @@ impl TestClient {
             .key_package_lifetime(lifetime)
             .leaf_node_capabilities(capabilities())
             .leaf_node_extensions(leaf_extensions(components))
-            .build(SUITE, &self.provider, &self.signer, self.credential())
+            .build(self.suite, &self.provider, &self.signer, self.credential())
             .unwrap()
             .key_package()
             .clone()
@@ -112,7 +133,7 @@ impl TestClient {
     /// Makes the group of a room; GroupInfo and ratchet tree are for the hub.
     pub fn create(&mut self, extensions: Extensions<GroupContext>, id: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let group = MlsGroup::builder()
-            .ciphersuite(SUITE)
+            .ciphersuite(self.suite)
             .with_group_id(GroupId::from_slice(id))
             .with_wire_format_policy(PURE_PLAINTEXT_HANDSHAKES)
             .use_ratchet_tree_extension(false)
@@ -127,8 +148,9 @@ impl TestClient {
     }
 
     pub fn found(&mut self, hub: &HubIdentity, room: &MimiUri) -> Group {
-        let components = room_components(hub, room, &self.user());
-        let (group_info, tree) = self.create(room_extensions(hub, &components), room.as_bytes());
+        let components = room_components(hub, self.suite, room, &self.user());
+        let extensions = room_extensions(hub, self.suite, &components);
+        let (group_info, tree) = self.create(extensions, room.as_bytes());
         Group::found(hub, room, &self.user(), &group_info, &tree).unwrap()
     }
 
@@ -286,10 +308,10 @@ impl TestClient {
         let keys = self
             .provider
             .crypto()
-            .derive_hpke_keypair(SUITE.hpke_config(), &ikm)
+            .derive_hpke_keypair(self.suite.hpke_config(), &ikm)
             .unwrap();
         let mut request = GroupInfoRequest {
-            cipher_suite: CipherSuite(1),
+            cipher_suite: CipherSuite(self.suite.into()),
             requesting_signature_key: self.signer.public().into(),
             requesting_credential: WireCredential::basic(self.uri.as_bytes()),
             group_info_public_key: keys.public.as_slice().into(),
@@ -312,7 +334,7 @@ impl TestClient {
         self.provider
             .crypto()
             .verify_signature(
-                SignatureScheme::ED25519,
+                self.suite.signature_algorithm(),
                 &success.sign_content(),
                 key,
                 &success.signature,
@@ -336,7 +358,7 @@ impl TestClient {
         let opened = self
             .provider
             .crypto()
-            .hpke_open(SUITE.hpke_config(), &sealed, &private, &info, &[])
+            .hpke_open(self.suite.hpke_config(), &sealed, &private, &info, &[])
             .unwrap();
         Some(wire(&opened))
     }

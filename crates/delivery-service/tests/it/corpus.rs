@@ -66,8 +66,11 @@ fn update() {
 
     let club = uri("mimi://a.example/r/club");
     let mut alice = TestClient::new("mimi://a.example/d/alice/phone");
-    let components = crate::setup::room_components(&hub(), &club, &alice.user());
-    let (group_info, tree) = alice.create(crate::setup::room_extensions(&hub(), &components), b"group");
+    let components = crate::setup::room_components(&hub(), crate::client::SUITE, &club, &alice.user());
+    let (group_info, tree) = alice.create(
+        crate::setup::room_extensions(&hub(), crate::client::SUITE, &components),
+        b"group",
+    );
     let mut founding = Vec::new();
     encode_opaque(&group_info, &mut founding);
     encode_opaque(&tree, &mut founding);

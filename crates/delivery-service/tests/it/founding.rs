@@ -1,6 +1,6 @@
 //! What a room must be like for the hub to take it up.
 
-use crate::client::{TestClient, uri};
+use crate::client::{SUITE, SUITES, TestClient, uri};
 use crate::room::hub;
 use crate::setup::{room_components, room_extensions};
 use delivery_service::{FoundRefusal, Group, HubIdentity, RoleIndex, View};
@@ -24,10 +24,10 @@ fn found(
     let hub = hub();
     let room = uri("mimi://a.example/r/club");
     let mut alice = TestClient::new("mimi://a.example/d/alice/phone");
-    let mut data = room_components(&hub, &room, &alice.user());
+    let mut data = room_components(&hub, SUITE, &room, &alice.user());
     components(&mut data);
     data.sort();
-    let extensions = extensions(room_extensions(&hub, &data));
+    let extensions = extensions(room_extensions(&hub, SUITE, &data));
     let (group_info, tree) = alice.create(extensions, b"group");
     Group::found(&hub, &room, &alice.user(), &group_info, &tree)
 }
@@ -158,8 +158,8 @@ fn who_founds_what_where() {
     let hub = hub();
     let room = uri("mimi://a.example/r/club");
     let mut alice = TestClient::new("mimi://a.example/d/alice/phone");
-    let components = room_components(&hub, &room, &alice.user());
-    let (group_info, tree) = alice.create(room_extensions(&hub, &components), b"group");
+    let components = room_components(&hub, SUITE, &room, &alice.user());
+    let (group_info, tree) = alice.create(room_extensions(&hub, SUITE, &components), b"group");
     let found = |hub: &HubIdentity, room: &str, creator: &str, group_info: &[u8], tree: &[u8]| {
         Group::found(hub, &uri(room), &uri(creator), group_info, tree).map(|_| ())
     };
@@ -195,4 +195,48 @@ fn who_founds_what_where() {
     ));
     let debug = format!("{hub:?}");
     assert_eq!(debug, "HubIdentity { provider: a.example, .. }");
+}
+
+#[test]
+fn each_suite_has_the_hubs_key_of_its_scheme() {
+    let hub = hub();
+    let room = uri("mimi://a.example/r/club");
+    for suite in SUITES {
+        for named in SUITES {
+            let mut alice = TestClient::of(suite, "mimi://a.example/d/alice/phone");
+            let same = suite.signature_algorithm() == named.signature_algorithm();
+            let right = room_components(&hub, suite, &room, &alice.user());
+            let agent_of_named = room_components(&hub, named, &room, &alice.user());
+            let (group_info, tree) = alice.create(room_extensions(&hub, named, &right), b"group");
+            let by_sender = Group::found(&hub, &room, &alice.user(), &group_info, &tree);
+            let mut alice = TestClient::of(suite, "mimi://a.example/d/alice/phone");
+            let (group_info, tree) = alice.create(room_extensions(&hub, suite, &agent_of_named), b"group");
+            let by_agent = Group::found(&hub, &room, &alice.user(), &group_info, &tree);
+            if same {
+                assert_eq!(by_sender.unwrap().cipher_suite().0, u16::from(suite));
+                assert!(by_agent.unwrap().franking_agent().is_some());
+            } else {
+                assert_eq!(by_sender.unwrap_err(), FoundRefusal::HubNotExternalSender);
+                assert_eq!(by_agent.unwrap_err(), FoundRefusal::FrankingAgent);
+            }
+        }
+    }
+}
+
+#[test]
+fn other_suites_are_refused_by_number() {
+    let hub = hub();
+    let room = uri("mimi://a.example/r/club");
+    let mut alice = TestClient::new("mimi://a.example/d/alice/phone");
+    let components = room_components(&hub, SUITE, &room, &alice.user());
+    let (group_info, tree) = alice.create(room_extensions(&hub, SUITE, &components), b"group");
+    for suite in [0_u16, 4, 5, 6, 7, 8, 0x0a0a, 0xf000, 0xffff] {
+        let mut other = group_info.clone();
+        // GroupInfo begins with GroupContext: version, then the suite.
+        other[2..4].copy_from_slice(&suite.to_be_bytes());
+        let refusal = Group::found(&hub, &room, &alice.user(), &other, &tree).unwrap_err();
+        assert_eq!(refusal, FoundRefusal::CipherSuite(suite));
+        let text = format!("cipher suite {suite:#06x} is not supported");
+        assert_eq!(refusal.to_string(), text);
+    }
 }

@@ -1,16 +1,21 @@
 //! Franks, from the sender's tag to an abuse report.
 
-use crate::client::uri;
+use crate::client::{each_suite, uri};
 use crate::room::{NOW, Room};
 use delivery_service::franking::{FrankFault, FrankingContext, frank, franking_tag, verify};
 use delivery_service::{HubIdentity, HubSeeds};
 use mimi_wire::Domain;
 use mimi_wire::mls::CipherSuite;
+use openmls::prelude::Ciphersuite;
 use zeroize::Zeroizing;
 
 #[test]
 fn a_frank_proves_one_message() {
-    let mut room = Room::of_three();
+    each_suite(a_frank_proves_one_message_of);
+}
+
+fn a_frank_proves_one_message_of(suite: Ciphersuite) {
+    let mut room = Room::of_three_and(suite);
     let (text, salt) = (b"insult".as_slice(), [5u8; 16]);
     let tag = mimi_wire::franking::franking_tag(&salt, text);
     let request = room.clients[1].message(text, Some(tag));
@@ -50,26 +55,40 @@ fn a_frank_proves_one_message() {
         verify(&room.hub, text, &salt, &context, &forged),
         Err(FrankFault::Signature)
     );
-    let mut suite = made.clone();
-    suite.franking_signature_ciphersuite = CipherSuite(2);
-    assert_eq!(
-        verify(&room.hub, text, &salt, &context, &suite),
-        Err(FrankFault::CipherSuite)
-    );
+    // The signature is over the suite too, and of its scheme.
+    for other in (0..8).map(CipherSuite).filter(|other| *other != suite) {
+        let mut moved = made.clone();
+        moved.franking_signature_ciphersuite = other;
+        let fault = match other.0 {
+            1..=3 => FrankFault::Signature,
+            _ => FrankFault::CipherSuite,
+        };
+        assert_eq!(verify(&room.hub, text, &salt, &context, &moved), Err(fault));
+    }
     let domain = Domain::parse("a.example").unwrap();
     let other_hub = HubIdentity::from_seeds(domain, [1; 32], [2; 32], [9; 32]);
     assert_eq!(verify(&other_hub, text, &salt, &context, &made), frank_fault);
 
     let plain = room.clients[1].message(text, None);
     assert_eq!(
-        frank(&room.hub, &agent, CipherSuite(1), plain.app_message(), &context),
+        frank(&room.hub, &agent, suite, plain.app_message(), &context),
         None
     );
+    for other in [0, 4, 5, 6, 7, 0xf000].map(CipherSuite) {
+        assert_eq!(
+            frank(&room.hub, &agent, other, request.app_message(), &context),
+            None
+        );
+    }
 }
 
 #[test]
 fn a_frank_outlives_the_rotation_of_every_key() {
-    let mut room = Room::of_three();
+    each_suite(a_frank_outlives_the_rotation_of_every_key_of);
+}
+
+fn a_frank_outlives_the_rotation_of_every_key_of(suite: Ciphersuite) {
+    let mut room = Room::of_three_and(suite);
     let (text, salt) = (b"insult".as_slice(), [5u8; 16]);
     let tag = mimi_wire::franking::franking_tag(&salt, text);
     let request = room.clients[1].message(text, Some(tag));

@@ -133,8 +133,11 @@ fn damaged_founding() {
     let hub = crate::room::hub();
     let room = crate::client::uri("mimi://a.example/r/club");
     let mut alice = TestClient::new("mimi://a.example/d/alice/phone");
-    let components = crate::setup::room_components(&hub, &room, &alice.user());
-    let (group_info, tree) = alice.create(crate::setup::room_extensions(&hub, &components), b"group");
+    let components = crate::setup::room_components(&hub, crate::client::SUITE, &room, &alice.user());
+    let (group_info, tree) = alice.create(
+        crate::setup::room_extensions(&hub, crate::client::SUITE, &components),
+        b"group",
+    );
     let user = alice.user();
     attack(1000, std::slice::from_ref(&group_info), |octets| {
         let _ = Group::found(&hub, &room, &user, octets, &tree);

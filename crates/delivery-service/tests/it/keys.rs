@@ -1,6 +1,6 @@
 //! Decisions of the key directory.
 
-use crate::client::{COMPONENTS, SUITE, TestClient, uri, wire};
+use crate::client::{COMPONENTS, SUITE, SUITES, TestClient, each_suite, uri, wire};
 use delivery_service::keys::{
     RequestRefusal, Selection, UploadRefusal, room_capabilities, select, validate_upload, verify_request,
 };
@@ -9,18 +9,24 @@ use mimi_wire::protocol::KeyMaterialRequest;
 use mimi_wire::{MimiUri, Opaque};
 use openmls::prelude::{Lifetime, tls_codec::Serialize as _};
 use openmls_traits::signatures::Signer as _;
+use openmls_traits::types::SignatureScheme;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
+/// A request whose first suite is the requester's.
 pub(crate) fn request(client: &TestClient, user: MimiUri) -> KeyMaterialRequest {
     let mut request = KeyMaterialRequest {
         requesting_user: user,
         target_user: uri("mimi://b.example/u/bob"),
         room_id: Some(uri("mimi://a.example/r/club")),
-        acceptable_ciphersuites: vec![CipherSuite(3), CipherSuite(1)],
+        acceptable_ciphersuites: vec![
+            CipherSuite(client.suite.into()),
+            CipherSuite(0x0a0a),
+            CipherSuite(7),
+        ],
         required_capabilities: room_capabilities(),
         requester_signature_key: client.signer.public().into(),
         requester_credential: Credential::basic(client.uri.as_bytes()),
@@ -42,17 +48,28 @@ fn key_package(client: &TestClient, lifetime: Lifetime) -> KeyPackage {
 
 #[test]
 fn requests_are_signed_by_who_asks() {
-    let alice = TestClient::new("mimi://a.example/d/alice/phone");
-    let genuine = request(&alice, alice.user());
-    assert_eq!(verify_request(&genuine), Ok(()));
-    let foreign = request(&alice, uri("mimi://a.example/u/mallory"));
-    assert_eq!(verify_request(&foreign), Err(RequestRefusal::Credential));
-    let mut retargeted = genuine.clone();
-    retargeted.target_user = uri("mimi://b.example/u/carol");
-    assert_eq!(verify_request(&retargeted), Err(RequestRefusal::Signature));
-    let mut suites = genuine;
-    suites.acceptable_ciphersuites = vec![CipherSuite(0xf000)];
-    assert_eq!(verify_request(&suites), Err(RequestRefusal::Signature));
+    each_suite(|suite| {
+        let alice = TestClient::of(suite, "mimi://a.example/d/alice/phone");
+        let genuine = request(&alice, alice.user());
+        assert_eq!(verify_request(&genuine), Ok(()));
+        let foreign = request(&alice, uri("mimi://a.example/u/mallory"));
+        assert_eq!(verify_request(&foreign), Err(RequestRefusal::Credential));
+        let mut retargeted = genuine.clone();
+        retargeted.target_user = uri("mimi://b.example/u/carol");
+        assert_eq!(verify_request(&retargeted), Err(RequestRefusal::Signature));
+        // By the scheme of an acceptable suite, not of any that is known here.
+        let other = match suite.signature_algorithm() {
+            SignatureScheme::ED25519 => CipherSuite(2),
+            _ => CipherSuite(1),
+        };
+        for others in [vec![CipherSuite(0xf000)], vec![CipherSuite(7), other]] {
+            let mut request = genuine.clone();
+            request.acceptable_ciphersuites = others;
+            let signature = alice.signer.sign(&request.sign_content()).unwrap();
+            request.key_material_request_signature = signature.into();
+            assert_eq!(verify_request(&request), Err(RequestRefusal::Signature));
+        }
+    });
 }
 
 #[test]
@@ -108,6 +125,25 @@ fn uploads() {
         validate_upload(&bob.uri, &wire(&bytes), now),
         Err(UploadRefusal::Mls(_))
     ));
+    // Other suites are refused by number; what is of one of ours is validated by it.
+    for suite in [0_u16, 4, 5, 6, 7, 8, 0x0a0a, 0xf000] {
+        let mut bytes = good.as_bytes().to_vec();
+        bytes[2..4].copy_from_slice(&suite.to_be_bytes());
+        let refused = validate_upload(&bob.uri, &wire(&bytes), now);
+        assert_eq!(refused, Err(UploadRefusal::CipherSuite(suite)));
+    }
+    each_suite(|suite| {
+        let bob = TestClient::of(suite, "mimi://b.example/d/bob/phone");
+        let good = key_package(&bob, Lifetime::default());
+        assert_eq!(good.cipher_suite().0, u16::from(suite));
+        assert!(validate_upload(&bob.uri, &good, now).is_ok());
+        for other in SUITES.into_iter().filter(|other| *other != suite) {
+            let mut bytes = good.as_bytes().to_vec();
+            bytes[2..4].copy_from_slice(&u16::from(other).to_be_bytes());
+            let refused = validate_upload(&bob.uri, &wire(&bytes), now);
+            assert!(matches!(refused, Err(UploadRefusal::Mls(_))));
+        }
+    });
 
     let bare = openmls::prelude::KeyPackage::builder()
         .build(SUITE, &bob.provider, &bob.signer, bob.credential())
@@ -126,4 +162,27 @@ fn uploads() {
         validate_upload(&bob.uri, &deaf, now),
         Err(UploadRefusal::Capability(_))
     ));
+}
+
+#[test]
+fn a_key_package_of_the_requesters_best_suite_is_chosen() {
+    let alice = TestClient::new("mimi://a.example/d/alice/phone");
+    let stock: Vec<KeyPackage> = SUITES
+        .iter()
+        .map(|suite| {
+            let bob = TestClient::of(*suite, "mimi://b.example/d/bob/phone");
+            key_package(&bob, Lifetime::default())
+        })
+        .collect();
+    let mut request = request(&alice, alice.user());
+    for (suites, chosen) in [
+        (vec![1, 2, 3], Selection::Found(0)),
+        (vec![2, 1, 3], Selection::Found(1)),
+        (vec![3, 2], Selection::Found(2)),
+        (vec![0x0a0a, 7, 2], Selection::Found(1)),
+        (vec![4, 7], Selection::NothingCompatible),
+    ] {
+        request.acceptable_ciphersuites = suites.into_iter().map(CipherSuite).collect();
+        assert_eq!(select(&request, stock.iter().enumerate(), now_ms()), chosen);
+    }
 }

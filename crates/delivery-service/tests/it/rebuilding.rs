@@ -1,12 +1,12 @@
 //! Groups taken up again from the log. That each accepted handshake gives the same group again is checked by `Room` with
 //! every change; here is what spans several.
 
-use crate::client::{COMPONENTS, Plan, TestClient, uri};
+use crate::client::{COMPONENTS, Plan, TestClient, each_suite, uri};
 use crate::room::{NOW, Room, add, begun_at, hub, remove};
 use delivery_service::{FoundRefusal, Group, HubIdentity, Judged};
 use mimi_wire::Encode as _;
 use mimi_wire::protocol::{HandshakeBundle, RatchetTreeOption};
-use openmls::prelude::Lifetime;
+use openmls::prelude::{Ciphersuite, Lifetime};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Applies to a rebuilt group what the room has accepted; both are the same then.
@@ -21,7 +21,11 @@ fn follow(room: &Room, rebuilt: &mut Group, bundle: &HandshakeBundle, judged: Ju
 
 #[test]
 fn pending_removals_and_the_external_commit_that_meets_them() {
-    let mut room = Room::of_three();
+    each_suite(pending_removals_and_the_external_commit_that_meets_them_in);
+}
+
+fn pending_removals_and_the_external_commit_that_meets_them_in(suite: Ciphersuite) {
+    let mut room = Room::of_three_and(suite);
     let (bob, carol) = (uri("mimi://b.example/u/bob"), uri("mimi://c.example/u/carol"));
     let mut rebuilt = begun_at(&room.hub, &room.group);
 
@@ -43,7 +47,7 @@ fn pending_removals_and_the_external_commit_that_meets_them() {
     let again = rebuilt.judge_again(&room.hub, &removal, Vec::new(), NOW).unwrap();
     follow(&room, &mut rebuilt, &removal, again);
 
-    let mut laptop = TestClient::new("mimi://a.example/d/alice/laptop");
+    let mut laptop = TestClient::of(suite, "mimi://a.example/d/alice/laptop");
     let from = laptop.ask_group_info(&room.hub, &room.group).unwrap();
     let joined = laptop.join_externally(&from, None);
     let laptop = room.accept_joiner(laptop, &joined);

@@ -1,11 +1,12 @@
 //! A hub with one room and its clients.
 
-use crate::client::{Plan, TestClient, domain, uri};
+use crate::client::{Plan, SUITE, TestClient, domain, uri};
 use delivery_service::{Group, HubIdentity, Judged, JudgedCommit, RoleIndex, UpdateRefusal, View};
 use mimi_wire::components::{ParticipantListUpdate, UserRolePair};
 use mimi_wire::mls::MlsMessage;
 use mimi_wire::protocol::{HandshakeBundle, RatchetTreeOption};
 use mimi_wire::{Domain, Encode as _, MimiUri};
+use openmls::prelude::Ciphersuite;
 
 pub const NOW: u64 = 1_800_000_000_000;
 
@@ -49,8 +50,13 @@ pub struct Room {
 impl Room {
     /// Alice's room on a.example.
     pub fn new() -> Self {
+        Self::of(SUITE)
+    }
+
+    /// The same, of this suite.
+    pub fn of(suite: Ciphersuite) -> Self {
         let hub = hub();
-        let mut alice = TestClient::new("mimi://a.example/d/alice/phone");
+        let mut alice = TestClient::of(suite, "mimi://a.example/d/alice/phone");
         let group = alice.found(&hub, &uri("mimi://a.example/r/club"));
         let room = Self {
             hub,
@@ -63,10 +69,19 @@ impl Room {
 
     /// Alice's room with Bob (b.example) and Carol (c.example).
     pub fn of_three() -> Self {
-        let mut room = Self::new();
+        Self::of_three_and(SUITE)
+    }
+
+    /// The same, of this suite.
+    pub fn of_three_and(suite: Ciphersuite) -> Self {
+        let mut room = Self::of(suite);
         room.add_user(0, "mimi://b.example/d/bob/phone");
         room.add_user(0, "mimi://c.example/d/carol/phone");
         room
+    }
+
+    pub fn suite(&self) -> Ciphersuite {
+        Ciphersuite::try_from(self.group.cipher_suite().0).unwrap()
     }
 
     pub fn judge(&self, actor: &Domain, bundle: &HandshakeBundle) -> Result<Judged, UpdateRefusal> {
@@ -151,7 +166,7 @@ impl Room {
 
     /// Adds a user with one client.
     pub fn add_user(&mut self, by: usize, client: &str) -> usize {
-        let client = TestClient::new(client);
+        let client = TestClient::of(self.suite(), client);
         let plan = Plan {
             adds: vec![client.key_package()],
             list: add(&[&client.user()]),
@@ -179,7 +194,7 @@ impl Room {
 
     /// A new client joins by external commit.
     pub fn join_externally(&mut self, client: &str) -> usize {
-        let mut client = TestClient::new(client);
+        let mut client = TestClient::of(self.suite(), client);
         let from = client.ask_group_info(&self.hub, &self.group).unwrap();
         let bundle = client.join_externally(&from, None);
         self.accept_joiner(client, &bundle)

@@ -1,17 +1,18 @@
 //! How the groups and leaves of test clients are set up: as those of MIMI rooms are.
 
-use crate::client::{COMPONENTS, SUITE};
+use crate::client::{COMPONENTS, SUITES};
 use delivery_service::{HubIdentity, RoleIndex};
 use mimi_wire::components::{
     ComponentsList, MediaTypeList, ParticipantListData, RoomMetaData, UserRolePair, component_id,
 };
+use mimi_wire::mls::CipherSuite;
 use mimi_wire::{Encode, MimiUri};
 use openmls::prelude::{tls_codec::Deserialize as _, *};
 
 pub fn capabilities() -> Capabilities {
     Capabilities::new(
         None,
-        Some(&[SUITE]),
+        Some(&SUITES),
         Some(&[ExtensionType::AppDataDictionary]),
         Some(&[ProposalType::AppDataUpdate, ProposalType::SelfRemove]),
         None,
@@ -45,7 +46,13 @@ pub fn leaf_extensions(components: &[u16]) -> Extensions<LeafNode> {
 }
 
 /// A room's components at its start.
-pub fn room_components(hub: &HubIdentity, room: &MimiUri, creator: &MimiUri) -> Vec<(u16, Vec<u8>)> {
+pub fn room_components(
+    hub: &HubIdentity,
+    suite: Ciphersuite,
+    room: &MimiUri,
+    creator: &MimiUri,
+) -> Vec<(u16, Vec<u8>)> {
+    let agent = hub.franking_agent(CipherSuite(suite.into())).unwrap();
     let required = ComponentsList {
         component_ids: COMPONENTS.to_vec(),
     };
@@ -70,15 +77,20 @@ pub fn room_components(hub: &HubIdentity, room: &MimiUri, creator: &MimiUri) -> 
             component_id::CONTENT_MEDIA_TYPES,
             MediaTypeList::mimi().to_bytes(),
         ),
-        (component_id::FRANKING_AGENT, hub.franking_agent().to_bytes()),
+        (component_id::FRANKING_AGENT, agent.to_bytes()),
         (component_id::PARTICIPANT_LIST, list.to_bytes()),
         (component_id::ROOM_METADATA, metadata.to_bytes()),
     ]
 }
 
 /// The group context of a new room.
-pub fn room_extensions(hub: &HubIdentity, components: &[(u16, Vec<u8>)]) -> Extensions<GroupContext> {
-    let sender = ExternalSender::tls_deserialize_exact(hub.external_sender()).unwrap();
+pub fn room_extensions(
+    hub: &HubIdentity,
+    suite: Ciphersuite,
+    components: &[(u16, Vec<u8>)],
+) -> Extensions<GroupContext> {
+    let sender = hub.external_sender(CipherSuite(suite.into())).unwrap();
+    let sender = ExternalSender::tls_deserialize_exact(sender).unwrap();
     Extensions::from_vec(vec![
         Extension::RequiredCapabilities(RequiredCapabilitiesExtension::new(
             &[ExtensionType::AppDataDictionary],

@@ -92,7 +92,9 @@ async fn fill(config: &Config, rooms: usize) {
     let mut device = Engine::create(profile.path(), None).unwrap();
     device.signed_in("bench", None, info, session, None).unwrap();
     for number in 0..rooms {
-        let room = device.found(&format!("Room {number}"), false).unwrap();
+        let room = device
+            .found(&format!("Room {number}"), mls_client::NewRoom::default())
+            .unwrap();
         let request = device.founding().pop().unwrap();
         let uri = MimiUri::parse(&room).unwrap();
         engine

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::failure::{Code, Failure};
 use crate::keys::{KeyFile, KeyRing, Ring};
 use clap::{Args, Subcommand, ValueEnum};
-use ed25519_dalek::SigningKey;
+use delivery_service::public_keys;
 use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +21,7 @@ Examples:
   causeway keys rotate hub-key     a new HMAC key for franks; the running service takes it over
 
 Rooms name the hub's signature keys in their MLS groups: `hub` and `franking` hold for rooms founded after the rotation.
+A key of these two rings is one for Ed25519 and one for ECDSA on P-256; a room names the one of its MLS cipher suite.
 The node's key is not rotated here: other servers know its events by it.")]
 pub(super) struct KeysArgs {
     #[command(subcommand)]
@@ -77,6 +78,8 @@ struct Shown {
     since: u64,
     /// Ed25519 public key, hex.
     public: Option<String>,
+    /// ECDSA public key on P-256, hex of the uncompressed point.
+    public_p256: Option<String>,
     /// Whether new rooms and messages get it.
     newest: bool,
     file: String,
@@ -90,14 +93,18 @@ fn now_ms() -> u64 {
 
 fn shown(config: &Config, ring: Ring, keys: &KeyRing) -> Vec<Shown> {
     let last = keys.keys().len().saturating_sub(1);
-    let show = |(at, key): (usize, &KeyFile)| Shown {
-        ring: ring.name(),
-        version: key.version().to_owned(),
-        since: key.since_ms(),
-        public: (ring != Ring::HubKey)
-            .then(|| hex::encode(SigningKey::from_bytes(key.octets()).verifying_key().to_bytes())),
-        newest: at == last,
-        file: ring.path(config).display().to_string(),
+    let show = |(at, key): (usize, &KeyFile)| {
+        let public = (ring != Ring::HubKey).then(|| public_keys(key.octets()));
+        let (ed25519, p256) = public.map(|keys| (keys.ed25519, keys.p256)).unzip();
+        Shown {
+            ring: ring.name(),
+            version: key.version().to_owned(),
+            since: key.since_ms(),
+            public: ed25519.map(hex::encode),
+            public_p256: p256.map(hex::encode),
+            newest: at == last,
+            file: ring.path(config).display().to_string(),
+        }
     };
     keys.keys().iter().enumerate().map(show).collect()
 }

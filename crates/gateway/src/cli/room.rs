@@ -230,6 +230,11 @@ fn show(room: &Room, several_nodes: bool) {
         ),
         ("leader", leader(room, several_nodes)),
         ("group id", room.group_id.clone().unwrap_or_else(none)),
+        (
+            "cipher suite",
+            room.cipher_suite
+                .map_or_else(|| "not known here".to_owned(), |suite| suite.to_string()),
+        ),
         ("epoch", room.epoch.clone()),
         (
             "graph",

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 pub struct KeysConfig {
     /// Ed25519 key that signs this node's events.
     pub node: PathBuf,
-    /// Ed25519 key with which the hub signs as external sender of its rooms' MLS groups.
+    /// Keys with which the hub signs as external sender of its rooms' MLS groups: Ed25519 keys, from which the P-256 keys
+    /// for rooms of cipher suite 2 follow.
     pub hub: PathBuf,
-    /// Ed25519 key with which the hub signs franks.
+    /// Keys with which the hub signs franks, likewise.
     pub franking: PathBuf,
     /// HMAC key of server franks; whoever has it can link a reported message to its sender.
     pub hub_key: PathBuf,

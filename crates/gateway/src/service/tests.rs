@@ -35,6 +35,7 @@ mod people;
 mod races;
 mod rebuilt;
 mod scene;
+mod suites;
 mod tap;
 mod three;
 mod transactions;

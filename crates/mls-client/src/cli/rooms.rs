@@ -2,7 +2,7 @@
 
 use super::output::{Output, entry_json, line, plain, with};
 use super::{CliError, HttpClient, Place};
-use crate::engine::{Sent, parse_user};
+use crate::engine::{NewRoom, Sent, parse_user};
 use crate::error::ClientError;
 use crate::state::{Entry, Membership, What};
 use clap::Args;
@@ -29,6 +29,9 @@ pub(super) struct CreateArgs {
     /// Let it be searched for, and be listed in the directory of the hub's homeserver.
     #[arg(long)]
     discoverable: bool,
+    /// The number of its MLS cipher suite: 1, 2 or 3 [default: the provider's best].
+    #[arg(long, value_name = "N")]
+    cipher_suite: Option<u16>,
 }
 
 /// Users of a room.
@@ -183,7 +186,11 @@ pub(super) async fn members(client: &mut HttpClient, args: &RoomArg, out: Output
 }
 
 pub(super) async fn create(client: &mut HttpClient, args: &CreateArgs, out: Output) -> Result<(), CliError> {
-    let uri = client.create_as(&args.name, args.discoverable).await?;
+    let new = NewRoom {
+        discoverable: args.discoverable,
+        suite: args.cipher_suite,
+    };
+    let uri = client.create_as(&args.name, new).await?;
     out.show(&json!({"room": uri, "name": args.name}), || uri.clone())
 }
 

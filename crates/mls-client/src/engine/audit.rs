@@ -56,9 +56,10 @@ impl Engine {
             }
         });
         if let Some(account) = &self.state.account {
-            let signer =
-                serde_json::to_value(&account.signer).map_err(|e| ClientError::State(e.to_string()))?;
-            collect(&signer, "device signature key", false, &mut found);
+            for signer in std::iter::once(&account.signer).chain(&account.p256) {
+                let signer = serde_json::to_value(signer).map_err(|e| ClientError::State(e.to_string()))?;
+                collect(&signer, "device signature key", false, &mut found);
+            }
         }
         for room in self.rooms() {
             if let Some(key) = &room.group_info_key {

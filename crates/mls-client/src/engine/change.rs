@@ -193,6 +193,7 @@ impl Engine {
         intent: &Intent,
     ) -> Result<Option<Pending>, ClientError> {
         let account = self.account()?;
+        let signer = account.signer(group.ciphersuite())?;
         let mut plan = match intent {
             Intent::Add { users } => Plan::add(&self.mls, group, users)?,
             Intent::Remove { users } => Plan::remove(group, users)?,
@@ -229,7 +230,7 @@ impl Engine {
         let changes = updater.changes();
         builder.with_app_data_dictionary_updates(changes);
         let bundle = builder
-            .build(self.mls.rand(), self.mls.crypto(), &account.signer, |_| true)
+            .build(self.mls.rand(), self.mls.crypto(), signer, |_| true)
             .map_err(ClientError::mls("build commit"))?
             .stage_commit(&self.mls)
             .map_err(ClientError::mls("stage commit"))?;
@@ -259,7 +260,7 @@ impl Engine {
     /// They are not kept here: the feed brings them back once they are accepted.
     fn build_leave(&self, group: &mut MlsGroup) -> Result<Pending, ClientError> {
         let account = self.account()?;
-        let (signer, mls) = (&account.signer, &self.mls);
+        let (signer, mls) = (account.signer(group.ciphersuite())?, &self.mls);
         let user = MimiUri::parse(&account.session.user).map_err(ClientError::malformed("user URI"))?;
         let fail = ClientError::mls::<openmls::prelude::ProposalError<_>>;
         forget_own_proposals(mls, group)?;

@@ -1,7 +1,7 @@
 //! Founding a room of which our provider is the hub.
 
 use super::Engine;
-use crate::api::{B64, CreateRoom, RoomSummary};
+use crate::api::{B64, CreateRoom, ProviderInfo, RoomSummary};
 use crate::error::ClientError;
 use crate::mls;
 use crate::state::{Change, Entry, Founding, Hash, Membership, Room, What};
@@ -12,26 +12,45 @@ use mimi_wire::policy::{BaseRoomPolicy, Preset};
 use mimi_wire::{Domain, MimiUri};
 use openmls::prelude::{AppDataDictionary, Ciphersuite, ExternalSender, GroupId, MlsGroup};
 use openmls_traits::OpenMlsProvider as _;
+use openmls_traits::types::SignatureScheme;
 use tls_codec::DeserializeBytes as _;
 
 /// The roles of new rooms: everyone may add and remove.
 const PRESET: Preset = Preset::Cooperative;
 
+/// What a new room is to be like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewRoom {
+    /// It can be searched for, and is listed in the directory of the hub's homeserver.
+    pub discoverable: bool,
+    /// Its MLS cipher suite; none: the provider's best that this client has.
+    pub suite: Option<u16>,
+}
+
 impl Engine {
     /// Makes the group of a new room. The room is there for others once [`Engine::founded`] was told so.
-    /// `discoverable`: it can be searched for, and is listed in the directory of the hub's homeserver.
-    pub fn found(&mut self, name: &str, discoverable: bool) -> Result<String, ClientError> {
-        self.saving(|engine| engine.found_unsaved(name, discoverable))
+    pub fn found(&mut self, name: &str, new: NewRoom) -> Result<String, ClientError> {
+        self.saving(|engine| {
+            let suite = suite_of(&engine.provider()?.cipher_suites, new.suite)?;
+            engine.need_signer(suite)?;
+            engine.found_unsaved(name, suite, new.discoverable)
+        })
     }
 
-    fn found_unsaved(&mut self, name: &str, discoverable: bool) -> Result<String, ClientError> {
+    fn found_unsaved(
+        &mut self,
+        name: &str,
+        suite: Ciphersuite,
+        discoverable: bool,
+    ) -> Result<String, ClientError> {
         let account = self.account()?;
+        let signer = account.signer(suite)?;
+        let (external_sender, franking_agent) = hub_keys(&account.provider, suite)?;
         let domain = Domain::parse(&account.provider.provider).map_err(ClientError::malformed("provider"))?;
         let token = random_name()?;
         let uri = MimiUri::room(&domain, &token).map_err(ClientError::malformed("room URI"))?;
         let group_uri = MimiUri::group(&domain, &token).map_err(ClientError::malformed("group URI"))?;
         let user = MimiUri::parse(&account.session.user).map_err(ClientError::malformed("user URI"))?;
-        let suite = suite_of(&account.provider.cipher_suites)?;
 
         let mut components = AppDataDictionary::new();
         let list = ParticipantListData {
@@ -54,23 +73,19 @@ impl Engine {
             };
             components.insert(component_id::BASE_ROOM_POLICY, policy.to_bytes());
         }
-        if !account.provider.franking_agent.0.is_empty() {
-            components.insert(
-                component_id::FRANKING_AGENT,
-                account.provider.franking_agent.0.clone(),
-            );
+        if !franking_agent.0.is_empty() {
+            components.insert(component_id::FRANKING_AGENT, franking_agent.0.clone());
         }
         components.insert(component_id::ROLES_LIST, PRESET.roles().to_bytes());
-        let hub = ExternalSender::tls_deserialize_exact_bytes(&account.provider.external_sender.0)
+        let hub = ExternalSender::tls_deserialize_exact_bytes(&external_sender.0)
             .map_err(ClientError::malformed("external sender"))?;
         let config = mls::create_config(suite, mls::context_extensions(components, hub)?)?;
         let group_id = GroupId::from_slice(group_uri.as_bytes());
-        let credential = mls::credential(&account.session.client, &account.signer);
-        let group =
-            MlsGroup::new_with_group_id(&self.mls, &account.signer, &config, group_id.clone(), credential)
-                .map_err(ClientError::mls("found the group"))?;
+        let credential = mls::credential(&account.session.client, signer);
+        let group = MlsGroup::new_with_group_id(&self.mls, signer, &config, group_id.clone(), credential)
+            .map_err(ClientError::mls("found the group"))?;
         let group_info = group
-            .export_group_info(self.mls.crypto(), &account.signer, false)
+            .export_group_info(self.mls.crypto(), signer, false)
             .map_err(ClientError::mls("export GroupInfo"))?;
         let founding = Founding {
             room: uri.as_str().into(),
@@ -151,16 +166,34 @@ fn now() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The first suite of the provider's list that we can do.
-pub(super) fn suite_of(suites: &[u16]) -> Result<Ciphersuite, ClientError> {
-    let ours = Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519;
-    if suites.is_empty() || suites.contains(&u16::from(ours)) {
-        return Ok(ours);
+/// The first suite of the provider's list that we can do, or the one that is asked for.
+pub(super) fn suite_of(suites: &[u16], wanted: Option<u16>) -> Result<Ciphersuite, ClientError> {
+    let suites = if suites.is_empty() { &[1] } else { suites };
+    suites
+        .iter()
+        .filter(|suite| wanted.is_none_or(|wanted| wanted == **suite))
+        .find_map(|suite| mls::suite(*suite))
+        .ok_or_else(|| ClientError::Mls {
+            what: "cipher suite",
+            why: match wanted {
+                Some(wanted) => {
+                    format!("{wanted} is asked for, the provider takes {suites:?}, we have 1 to 3")
+                }
+                None => format!("the provider takes {suites:?}, we have 1 to 3"),
+            },
+        })
+}
+
+/// What a group of this suite has to name of the hub: external sender and franking agent.
+fn hub_keys(provider: &ProviderInfo, suite: Ciphersuite) -> Result<(&B64, &B64), ClientError> {
+    if suite.signature_algorithm() == SignatureScheme::ED25519 {
+        return Ok((&provider.external_sender, &provider.franking_agent));
     }
-    Err(ClientError::Mls {
+    let keys = provider.p256.as_ref().ok_or_else(|| ClientError::Mls {
         what: "cipher suite",
-        why: format!("the provider takes {suites:?}, we have 1"),
-    })
+        why: format!("the provider has no key for rooms of {suite:?}"),
+    })?;
+    Ok((&keys.external_sender, &keys.franking_agent))
 }
 
 /// 128 random bits as a URI segment.

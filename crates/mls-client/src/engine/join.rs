@@ -5,7 +5,7 @@ use crate::api::{GroupInfoQuery, UpdateRequest};
 use crate::error::ClientError;
 use crate::mls;
 use crate::state::{Change, GroupInfoKey, Hash, Intent, Membership, Pending};
-use crate::wire;
+use crate::wire::{self, GroupState};
 use mimi_wire::MimiUri;
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::prelude::{
@@ -15,7 +15,7 @@ use openmls_traits::OpenMlsProvider as _;
 use openmls_traits::crypto::OpenMlsCrypto as _;
 use openmls_traits::random::OpenMlsRand as _;
 use openmls_traits::storage::StorageProvider as _;
-use tls_codec::{DeserializeBytes as _, Serialize as _};
+use tls_codec::DeserializeBytes as _;
 
 impl Engine {
     /// Starts to bring this device in by external commit; the answer goes to [`Engine::join`]. An unanswered
@@ -43,8 +43,14 @@ impl Engine {
             });
         }
         self.saving(|engine| {
+            // It need not be the room's suite, which nobody but members may know; but with the room's own the hub signs
+            // by the key that the room names.
+            let suite = match engine.group(uri)? {
+                Some(group) => group.ciphersuite(),
+                None => super::founding::suite_of(&engine.provider()?.cipher_suites, None)?,
+            };
+            engine.need_signer(suite)?;
             let account = engine.account()?;
-            let suite = super::founding::suite_of(&account.provider.cipher_suites)?;
             let seed = engine
                 .mls
                 .rand()
@@ -104,9 +110,11 @@ impl Engine {
             old.delete(self.mls.storage())
                 .map_err(ClientError::mls("delete group"))?;
         }
-        let account = self.account()?;
         let group_info = VerifiableGroupInfo::tls_deserialize_exact_bytes(&state.group_info)
             .map_err(ClientError::malformed("GroupInfo"))?;
+        self.need_signer(group_info.ciphersuite())?;
+        let account = self.account()?;
+        let signer = account.signer(group_info.ciphersuite())?;
         let proposals = state
             .pending
             .iter()
@@ -127,7 +135,7 @@ impl Engine {
             .build_group(
                 &self.mls,
                 group_info,
-                mls::credential(&account.session.client, &account.signer),
+                mls::credential(&account.session.client, signer),
             )
             .map_err(ClientError::mls("build the external commit"))?
             .leaf_node_parameters(leaf)
@@ -135,12 +143,12 @@ impl Engine {
             .map_err(ClientError::mls("build the external commit"))?
             .create_group_info(true)
             .use_ratchet_tree_extension(false)
-            .build(self.mls.rand(), self.mls.crypto(), &account.signer, |_| true)
+            .build(self.mls.rand(), self.mls.crypto(), signer, |_| true)
             .map_err(ClientError::mls("build the external commit"))?
             .finalize(&self.mls)
             .map_err(ClientError::mls("build the external commit"))?;
         self.check_joined(uri, &group)?;
-        check_hub(&group, &state.hub)?;
+        check_hub(&group, &state)?;
         let tree = group.export_ratchet_tree();
         let epoch = group.epoch().as_u64();
         let hash = Hash::of(&wire::octets(bundle.commit())?);
@@ -244,12 +252,20 @@ impl Engine {
 
 /// The hub that answered has to be one that the group itself lists (specs: "should"; a group made elsewhere by
 /// someone who isn't the hub must not be joined by mistake).
-fn check_hub(group: &MlsGroup, hub: &[u8]) -> Result<(), ClientError> {
-    let listed = group.extensions().external_senders().is_some_and(|senders| {
-        senders
-            .iter()
-            .any(|s: &ExternalSender| s.tls_serialize_detached().is_ok_and(|octets| octets == hub))
-    });
+///
+/// The group lists the hub with a key of the group's own scheme. If the answer was signed with another one, there is only
+/// the name to compare.
+fn check_hub(group: &MlsGroup, answer: &GroupState) -> Result<(), ClientError> {
+    let same_scheme = group.ciphersuite().signature_algorithm() == answer.suite.signature_algorithm();
+    let is_hub = |sender: &ExternalSender| {
+        let sender = wire::external_sender(sender);
+        sender.is_ok_and(|sender| {
+            sender.credential == answer.hub.credential
+                && (!same_scheme || sender.signature_key == answer.hub.signature_key)
+        })
+    };
+    let senders = group.extensions().external_senders();
+    let listed = senders.is_some_and(|senders| senders.iter().any(is_hub));
     if listed {
         Ok(())
     } else {

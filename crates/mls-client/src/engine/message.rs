@@ -95,7 +95,7 @@ impl Engine {
                     .set_safe_aad(vec![SafeAadItem::new(component_id::FRANK_AAD, tag.to_vec())])
                     .map_err(ClientError::mls("Safe AAD"))?;
             }
-            let signer = &engine.account()?.signer;
+            let signer = engine.account()?.signer(group.ciphersuite())?;
             let message = group
                 .create_message(&engine.mls, signer, &data)
                 .map_err(ClientError::mls("encrypt"))?;

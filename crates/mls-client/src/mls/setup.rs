@@ -58,11 +58,23 @@ pub(crate) fn create_config(
         .build())
 }
 
+/// The suites of groups that this client takes part in.
+const SUITES: [Ciphersuite; 3] = [
+    Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519,
+    Ciphersuite::MLS_128_DHKEMP256_AES128GCM_SHA256_P256,
+    Ciphersuite::MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519,
+];
+
+/// A suite by number, if it is one of ours.
+pub(crate) fn suite(number: u16) -> Option<Ciphersuite> {
+    SUITES.into_iter().find(|suite| u16::from(*suite) == number)
+}
+
 /// What a leaf of ours can do.
 pub(crate) fn capabilities() -> Capabilities {
     Capabilities::new(
         None,
-        Some(&[Ciphersuite::MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519]),
+        Some(&SUITES),
         Some(&[ExtensionType::AppDataDictionary, ExtensionType::LastResort]),
         Some(&[ProposalType::AppDataUpdate, ProposalType::SelfRemove]),
         Some(&[CredentialType::Basic]),

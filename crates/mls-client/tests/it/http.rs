@@ -147,6 +147,7 @@ async fn what_the_provider_is_comes_without_a_token() {
         provider: "a.example".into(),
         external_sender: vec![1].into(),
         franking_agent: vec![2].into(),
+        p256: None,
         cipher_suites: vec![1],
         login: vec![LoginKind::MatrixOpenid],
         homeserver: Some("a.example".into()),

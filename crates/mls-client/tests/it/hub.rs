@@ -141,6 +141,8 @@ impl World {
 
     pub(crate) fn frank(&self, user: &str, uri: &str, at: u64, message: &B64) -> Vec<u8> {
         let message = MlsMessage::from_bytes(&message.0).unwrap();
+        let of_room = |room: &HubRoom| room.group.cipher_suite();
+        let suite = self.rooms.get(uri).map_or(CipherSuite::X25519_AES128, of_room);
         let context = FrankingContext {
             sender: MimiUri::parse(user).unwrap(),
             room: MimiUri::parse(uri).unwrap(),
@@ -148,8 +150,8 @@ impl World {
         };
         frank(
             &self.hub,
-            &self.hub.franking_agent(),
-            CipherSuite(1),
+            &self.hub.franking_agent(suite).unwrap(),
+            suite,
             &message,
             &context,
         )

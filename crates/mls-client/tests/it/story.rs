@@ -3,6 +3,7 @@
 use crate::hub::Hub;
 use crate::person::Person;
 use mimi_wire::MimiUri;
+use mls_client::NewRoom;
 use mls_client::state::Membership;
 
 pub(crate) fn uri(user: &str) -> MimiUri {
@@ -11,6 +12,20 @@ pub(crate) fn uri(user: &str) -> MimiUri {
 
 #[tokio::test]
 async fn two_providers_talk_a_device_joins_and_a_user_leaves() {
+    story(None).await;
+}
+
+#[tokio::test]
+async fn the_same_with_p256() {
+    story(Some(2)).await;
+}
+
+#[tokio::test]
+async fn the_same_with_chacha() {
+    story(Some(3)).await;
+}
+
+async fn story(suite: Option<u16>) {
     let hub = Hub::new();
     let mut alice = Person::new(&hub, "alice@a.example", "laptop");
     let mut bob = Person::new(&hub, "bob@b.example", "phone");
@@ -19,7 +34,11 @@ async fn two_providers_talk_a_device_joins_and_a_user_leaves() {
         person.sync().await;
     }
 
-    let room = alice.client().create("Tea").await.unwrap();
+    let new = NewRoom {
+        suite,
+        ..NewRoom::default()
+    };
+    let room = alice.client().create_as("Tea", new).await.unwrap();
     alice.client().add(&room, &[uri("bob@b.example")]).await.unwrap();
     bob.sync().await;
     assert_eq!(
@@ -148,4 +167,37 @@ async fn a_member_can_be_removed() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn a_suite_that_one_side_does_not_have_founds_no_room() {
+    let hub = Hub::new();
+    let mut alice = Person::new(&hub, "alice@a.example", "laptop");
+    for suite in [0, 4, 5, 7, 0xf000] {
+        let new = NewRoom {
+            suite: Some(suite),
+            ..NewRoom::default()
+        };
+        let error = alice.client().create_as("None", new).await.unwrap_err();
+        assert!(error.to_string().contains("cipher suite"), "{error}");
+        assert_eq!(alice.client().engine().rooms().count(), 0);
+    }
+}
+
+/// A profile of before there were keys for P-256 has one as soon as it is needed, and keeps it.
+#[tokio::test]
+async fn an_old_profile_gets_its_p256_key() {
+    let hub = Hub::new();
+    let mut alice = Person::new(&hub, "alice@a.example", "laptop");
+    assert!(alice.client().engine().account().unwrap().p256.is_none());
+    alice.sync().await;
+    let key = |person: &mut Person| {
+        let account = person.client().engine().account().unwrap();
+        account.p256.as_ref().map(|key| key.public().to_vec())
+    };
+    let made = key(&mut alice).unwrap();
+    assert_eq!(made.len(), 65);
+    alice.restart();
+    alice.sync().await;
+    assert_eq!(key(&mut alice), Some(made));
 }

@@ -5,7 +5,8 @@
 
 use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use mimi_wire::mls::CipherSuite;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use store::{Batch, BlobHash, Collected, Scan, Space, StoreError};
 use tokio::sync::watch;
@@ -124,13 +125,13 @@ impl Engine {
                 Ok(old(transaction.at, REMEMBERED))
             })
             .await?;
-        let mut stock: HashMap<[u8; 32], u32> = HashMap::new();
+        let mut stock: HashMap<[u8; 32], BTreeMap<CipherSuite, u32>> = HashMap::new();
         swept.key_packages = self
             .sweep_space(Space::KeyPackage, |key, value| {
                 let record: KeyPackageRecord = parse(Space::KeyPackage, key, value)?;
                 let (expired, one_time) = record.judge(now);
-                if let Some(device) = key.first_chunk().filter(|_| one_time && !expired) {
-                    let count = stock.entry(*device).or_default();
+                if let (Some(device), Some(suite), false) = (key.first_chunk(), one_time, expired) {
+                    let count = stock.entry(*device).or_default().entry(suite).or_default();
                     *count = count.saturating_add(1);
                 }
                 Ok(expired)
@@ -199,11 +200,15 @@ impl Engine {
         Ok(collected)
     }
 
-    /// Devices by how much they have in stock.
-    async fn count_devices(&self, stock: &HashMap<[u8; 32], u32>) -> Result<(), StoreError> {
+    /// Devices by how much they have in stock, of the suite of which they have least.
+    async fn count_devices(
+        &self,
+        stock: &HashMap<[u8; 32], BTreeMap<CipherSuite, u32>>,
+    ) -> Result<(), StoreError> {
         let (mut stocked, mut low, mut empty) = (0_u32, 0_u32, 0_u32);
         self.each(Space::Device, b"", |key, _| {
-            let state = match key.first_chunk().and_then(|device| stock.get(device)) {
+            let of_device = key.first_chunk().and_then(|device| stock.get(device));
+            let state = match of_device.and_then(|suites| suites.values().min()) {
                 None => &mut empty,
                 Some(count) if *count < LOW_STOCK => &mut low,
                 Some(_) => &mut stocked,

@@ -63,6 +63,7 @@ impl Env {
             is_hub,
             name: record.name.clone(),
             group_id: record.group_id.as_ref().map(|id| id.0.clone()),
+            suite: record.face.suite,
             epoch: head.epoch,
             graph: record.graph.room_id.clone(),
             room_version: record.graph.room_version.clone(),

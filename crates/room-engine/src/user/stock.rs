@@ -3,14 +3,16 @@
 //! A KeyPackage is handed out once, crash or race: the batch that deletes it from the stock also remembers the
 //! answer it went into. Only one of last resort is handed out again, and its client is told to replace it.
 
+use delivery_service::CIPHER_SUITES;
 use delivery_service::keys::Selection;
 use mimi_wire::codec::{Decode as _, Encode as _};
-use mimi_wire::mls::KeyPackage;
+use mimi_wire::mls::{CipherSuite, KeyPackage};
 use mimi_wire::protocol::{
     ClientKeyMaterial, ClientMaterial, KeyMaterialRequest, KeyMaterialResponse, KeyMaterialUserCode,
 };
 use mimi_wire::uri::{Domain, MimiUri};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use store::{Scan, Space};
 
 use super::{UserState, directory};
@@ -24,7 +26,7 @@ use crate::records::{
     KeyPackageRefRecord, OutcomeRecord, key, local_ref_key, outcome_key, parse, read, welcomed_ref_key,
 };
 use crate::refusal::Refusal;
-use crate::views::{KeyPackageStock, Notice, UserNotice};
+use crate::views::{KeyPackageStock, Notice, SuiteStock, UserNotice};
 
 /// KeyPackages a device may have in stock.
 const STOCK_LIMIT: usize = 500;
@@ -46,12 +48,17 @@ pub(crate) struct KeyPackageRecord {
 }
 
 impl KeyPackageRecord {
-    /// Whether it has expired (or can't be read, which is as good), and whether it is for a single use.
-    pub(crate) fn judge(&self, now: u64) -> (bool, bool) {
+    /// Whether it has expired, and of which suite it is if it is for a single use. What can't be read is not ours to judge.
+    pub(crate) fn judge(&self, now: u64) -> (bool, Option<CipherSuite>) {
         match KeyPackage::from_bytes(&self.octets.0) {
-            Ok(package) => (directory::expired(&package, now), !package.is_last_resort()),
-            // Not ours to judge.
-            Err(_) => (false, true),
+            Ok(package) => {
+                let one_time = !package.is_last_resort();
+                (
+                    directory::expired(&package, now),
+                    one_time.then(|| package.cipher_suite()),
+                )
+            }
+            Err(_) => (false, None),
         }
     }
 }
@@ -82,19 +89,39 @@ pub(super) async fn load(env: &Env, user: UriKey) -> Result<Vec<Stocked>, Refusa
 
 impl UserState {
     pub(super) fn stock_of(&self, client: &MimiUri, now: u64) -> KeyPackageStock {
-        let mut stock = KeyPackageStock::default();
+        let suites: Vec<SuiteStock> = CIPHER_SUITES
+            .iter()
+            .map(|suite| self.stock_of_suite(client, *suite, now))
+            .collect();
+        let used = || suites.iter().filter(|of| of.is_used());
+        KeyPackageStock {
+            available: suites.iter().map(|of| of.available).sum(),
+            last_resort: used().next().is_some() && used().all(|of| of.last_resort),
+            last_resort_used: used().any(|of| of.last_resort_used),
+            low: used().next().is_none() || used().any(|of| of.available < LOW_STOCK),
+            suites,
+        }
+    }
+
+    fn stock_of_suite(&self, client: &MimiUri, suite: CipherSuite, now: u64) -> SuiteStock {
+        let mut stock = SuiteStock {
+            suite: suite.0,
+            available: 0,
+            last_resort: false,
+            last_resort_used: false,
+        };
         for stocked in self.stock_of_client(client) {
-            if directory::expired(&stocked.package, now) {
+            let package = &stocked.package;
+            if package.cipher_suite() != suite || directory::expired(package, now) {
                 continue;
             }
-            if stocked.package.is_last_resort() {
+            if package.is_last_resort() {
                 stock.last_resort = true;
                 stock.last_resort_used = stocked.record.handed_out;
             } else {
                 stock.available = stock.available.saturating_add(1);
             }
         }
-        stock.low = stock.available < LOW_STOCK;
         stock
     }
 
@@ -180,10 +207,17 @@ impl UserState {
             )));
         }
         self.discard_expired(&mut decision, now);
-        // A new last-resort KeyPackage takes the place of the old one.
-        if added.iter().any(|s| s.package.is_last_resort()) {
+        // A new last-resort KeyPackage takes the place of the old one of its suite.
+        let new_last_resort: BTreeSet<CipherSuite> = added
+            .iter()
+            .filter(|s| s.package.is_last_resort())
+            .map(|s| s.package.cipher_suite())
+            .collect();
+        if !new_last_resort.is_empty() {
             self.discard(&mut decision, |record, package| {
-                record.client == *client && package.is_last_resort()
+                record.client == *client
+                    && package.is_last_resort()
+                    && new_last_resort.contains(&package.cipher_suite())
             });
         }
         self.stock.extend(added);
@@ -317,7 +351,12 @@ impl UserState {
             .filter(|client| self.signed_in_once(client))
             .cloned()
             .collect();
-        let plenty = |client| self.stock_of(client, now).available > LOW_STOCK;
+        // Nobody has said what it needs: the suite that everybody knows, then the KeyPackage that expires first.
+        let first_suite = |client| {
+            let suites = self.stock_of(client, now).suites.into_iter();
+            suites.filter(|of| of.available > 0).min_by_key(|of| of.suite)
+        };
+        let plenty = |client| first_suite(client).is_some_and(|of| of.available > LOW_STOCK);
         if clients.len() > super::granted::PER_GRANT || !clients.iter().all(plenty) {
             return Vec::new();
         }
@@ -328,7 +367,6 @@ impl UserState {
                     && !stocked.package.is_last_resort()
                     && !directory::expired(&stocked.package, now)
             });
-            // Nobody has said what it needs: the suite that everybody knows, then the one that expires first.
             let best = of_client.min_by_key(|(_, stocked)| {
                 let package = &stocked.package;
                 (package.cipher_suite().0, package.lifetime().not_after)
@@ -382,7 +420,8 @@ impl UserState {
         };
         let stock = self.stock_of(client, now);
         if stock.low {
-            let state = match (&material, stock.available) {
+            let available = stock.fewest();
+            let state = match (&material, available) {
                 (ClientMaterial::KeyMaterialExhausted, _) => "exhausted",
                 (_, 0) => "empty",
                 _ => "low",
@@ -392,7 +431,7 @@ impl UserState {
                 user: self.user.clone(),
                 what: Notice::KeyPackagesLow {
                     client: client.clone(),
-                    available: stock.available,
+                    available,
                 },
             });
         }

@@ -1,18 +1,19 @@
 //! Providers' faces and the way between them, by calls: what a network, the gateway's faces and its transports would do.
 
 use async_trait::async_trait;
-use delivery_service::HubIdentity;
+use delivery_service::{CIPHER_SUITES, HubIdentity};
 use event_graph::SigningIdentity;
 use mimi_wire::codec::{Decode as _, Encode as _};
+use mimi_wire::mls::CipherSuite;
 use mimi_wire::protocol::{
     ConsentEntry, KeyMaterialRequest, KeyMaterialResponse, UpdateOutcome, UpdateRoomResponse,
 };
 use mimi_wire::uri::{Domain, MimiUri};
 use mls_client::api::{
     ApiError, ApiErrorCode, B64, BlobRef, ClaimRequest, CreateRoom, Device, FeedEntry, FeedItem,
-    GroupInfoQuery, HubAnswer, KeyPackageStock, LogPage, LoginKind, LoginRequest, LoginResponse,
-    ProviderInfo, RefusalCode, RoomSummary, SubmissionState, SubmissionStatus, SubmitMessage, UpdateRequest,
-    UploadKeyPackages,
+    GroupInfoQuery, HubAnswer, HubKeys, KeyPackageStock, LogPage, LoginKind, LoginRequest, LoginResponse,
+    ProviderInfo, RefusalCode, RoomSummary, SubmissionState, SubmissionStatus, SubmitMessage, SuiteStock,
+    UpdateRequest, UploadKeyPackages,
 };
 use mls_client::client::{Credentials, sign_in};
 use mls_client::transport::{Transport, TransportError};
@@ -373,6 +374,16 @@ fn stock(stock: room_engine::KeyPackageStock) -> KeyPackageStock {
         last_resort: stock.last_resort,
         last_resort_used: stock.last_resort_used,
         low: stock.low,
+        suites: stock
+            .suites
+            .into_iter()
+            .map(|of| SuiteStock {
+                suite: of.suite,
+                available: of.available,
+                last_resort: of.last_resort,
+                last_resort_used: of.last_resort_used,
+            })
+            .collect(),
     }
 }
 
@@ -421,12 +432,18 @@ impl<H: Home> Face<H> {
 #[async_trait]
 impl<H: Home> Transport for Face<H> {
     async fn provider(&self) -> Result<ProviderInfo, TransportError> {
-        let engine = self.engine(Way::Any).await?;
+        let hub = self.engine(Way::Any).await?.hub();
+        let keys = |suite| HubKeys {
+            external_sender: hub.external_sender(suite).unwrap().into(),
+            franking_agent: hub.franking_agent(suite).unwrap().to_bytes().into(),
+        };
+        let ed25519 = keys(CipherSuite::X25519_AES128);
         self.back(ProviderInfo {
             provider: self.provider.clone(),
-            external_sender: engine.hub().external_sender().into(),
-            franking_agent: engine.hub().franking_agent().to_bytes().into(),
-            cipher_suites: vec![1],
+            external_sender: ed25519.external_sender,
+            franking_agent: ed25519.franking_agent,
+            p256: Some(keys(CipherSuite::P256_AES128)),
+            cipher_suites: CIPHER_SUITES.map(|suite| suite.0).to_vec(),
             login: vec![LoginKind::LocalToken],
             homeserver: None,
             bot: None,

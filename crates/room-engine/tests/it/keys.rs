@@ -49,7 +49,7 @@ fn given(answer: &KeyMaterialResponse) -> (Vec<KeyPackageRef>, bool) {
 
 async fn stock(world: &World) -> KeyPackageStock {
     let devices = world.engine(B).devices(ctx(), &uri(BOB)).await.unwrap();
-    devices[0].stock
+    devices[0].stock.clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +59,9 @@ async fn concurrent_claims_get_different_key_packages() {
     let mut notices = world.engine(B).notices();
     let before = stock(&world).await;
     assert!(!before.low && before.last_resort && !before.last_resort_used);
-    let claims = (0..before.available + 5).map(|_| {
+    // Claims for a room are for KeyPackages of its suite.
+    let of_suite = before.suites[0].available;
+    let claims = (0..of_suite + 5).map(|_| {
         let (world, request) = (world.clone(), request(&alice, &room));
         // The same octets twice, at the same time: one claim.
         tokio::spawn(async move { tokio::join!(serve(&world, request.clone()), serve(&world, request)) })
@@ -75,9 +77,11 @@ async fn concurrent_claims_get_different_key_packages() {
             assert!(seen.insert(reference.as_bytes().to_vec()), "handed out twice");
         }
     }
-    assert_eq!((seen.len(), last_resorts), (before.available as usize, 5));
+    assert_eq!((seen.len(), last_resorts), (of_suite as usize, 5));
     let after = stock(&world).await;
-    assert!(after.low && after.available == 0 && after.last_resort && after.last_resort_used);
+    assert!(after.low && after.last_resort && after.last_resort_used);
+    assert_eq!(after.suites[0].available, 0);
+    assert_eq!(after.suites[1..], before.suites[1..], "others are untouched");
     let notice = notices.recv().await.unwrap().what;
     assert!(
         matches!(notice, Notice::KeyPackagesLow { available: 9, .. }),
@@ -88,6 +92,42 @@ async fn concurrent_claims_get_different_key_packages() {
     bob.client.refill(None).await.unwrap();
     let refilled = stock(&world).await;
     assert!(!refilled.low && refilled.last_resort && !refilled.last_resort_used);
+    assert_eq!(refilled.suites[1..], before.suites[1..]);
+}
+
+/// The directory answers by suite: what the room has, one of last resort of each, and nothing of others.
+#[tokio::test]
+async fn claims_are_answered_by_suite() {
+    let world = World::new().await;
+    let (mut alice, _bob, _) = two(&world).await;
+    for (at, suite) in delivery_service::CIPHER_SUITES.into_iter().enumerate() {
+        let new = mls_client::NewRoom {
+            suite: Some(suite.0),
+            ..mls_client::NewRoom::default()
+        };
+        let room = alice.client.create_as("of a suite", new).await.unwrap();
+        let before = stock(&world).await.suites[at];
+        assert_eq!((before.suite, before.last_resort_used), (suite.0, false));
+        for _ in 0..=before.available {
+            let answer = serve(&world, request(&alice, &room)).await;
+            assert_eq!(answer.user_status, KeyMaterialUserCode::Success);
+            let mut packages = answer.key_packages();
+            assert!(packages.all(|(_, package)| package.cipher_suite() == suite));
+        }
+        let after = stock(&world).await.suites;
+        let used = room_engine::SuiteStock {
+            available: 0,
+            last_resort_used: true,
+            ..before
+        };
+        assert_eq!(after[at], used);
+        let untouched = &after[at + 1..];
+        assert!(
+            untouched
+                .iter()
+                .all(|of| of.available > 0 && !of.last_resort_used)
+        );
+    }
 }
 
 #[tokio::test]

@@ -79,10 +79,16 @@ async fn rooms_and_sessions_of_version_1_go_on() {
         let store = world.stop(name).await;
         age(store.as_ref()).await;
         world.start(name, store).await;
-        assert_eq!(
-            world.engine(name).rooms().await.unwrap(),
-            before[before.len() - 1]
-        );
+        let mut after = world.engine(name).rooms().await.unwrap();
+        // What was not kept then is known with the next change.
+        after
+            .iter_mut()
+            .zip(&before[before.len() - 1])
+            .for_each(|(room, before)| {
+                assert_eq!(room.suite, None);
+                room.suite = before.suite;
+            });
+        assert_eq!(after, before[before.len() - 1]);
     }
 
     // The commit that takes Carol out, and a message each way.

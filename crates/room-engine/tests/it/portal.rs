@@ -29,6 +29,24 @@ fn state_event(
     }
 }
 
+/// Alice kicks a user out of a room's portal at the hub; returns once the user is out.
+pub(crate) async fn kick(world: &World, room: &str, user: &str) {
+    let a = world.engine(A);
+    let ghost = ghost::user_id(&uri(user), "a.example");
+    let wanted = async || a.portal_wanted(&uri(room)).await.unwrap().unwrap();
+    let portal = wanted().await.portal;
+    let leave = json!({"membership": "leave"});
+    let kick = state_event("$kick", &portal, ("m.room.member", &ghost), leave);
+    a.transaction(ctx(), "kick", vec![kick]).await.unwrap();
+    for _ in 0..2000 {
+        if !wanted().await.members.contains_key(&ghost) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{user} is never out");
+}
+
 fn notices(world: &World) -> Vec<String> {
     let entries = world.portal_events.lock().unwrap();
     let bodies = entries.iter().filter_map(|entry| match &entry.body {

@@ -1,6 +1,16 @@
 //! The whole story, in one process.
 
-use crate::world::{A, B, World, uri};
+use mimi_wire::Decode as _;
+use mimi_wire::protocol::AbuseReport;
+use mls_client::NewRoom;
+use mls_client::engine::Sent;
+use mls_client::state::What;
+use room_engine::Actor;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::portal::kick;
+use crate::world::{A, B, Person, World, ctx, domain, uri};
 
 fn said(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter()
@@ -16,18 +26,37 @@ const CAROL: &str = "mimi://b.example/u/carol";
 /// Carol through the hub, Bob leaves and another client's commit takes him out. Providers restart all along.
 #[tokio::test]
 async fn from_founding_to_leaving() {
+    tell(1).await;
+}
+
+#[tokio::test]
+async fn from_founding_to_leaving_with_p256() {
+    tell(2).await;
+}
+
+#[tokio::test]
+async fn from_founding_to_leaving_with_chacha() {
+    tell(3).await;
+}
+
+async fn tell(suite: u16) {
     let world = World::new().await;
     let (mut alice, _) = world.user(A, "alice").await;
     let (mut bob, secret) = world.user(B, "bob").await;
     let (mut carol, _) = world.user(B, "carol").await;
 
-    let room = alice.client.create("Clubhouse").await.unwrap();
+    let new = NewRoom {
+        suite: Some(suite),
+        ..NewRoom::default()
+    };
+    let room = alice.client.create_as("Clubhouse", new).await.unwrap();
     alice.client.add(&room, &[uri(BOB)]).await.unwrap();
     alice.say(&room, "hello Bob").await;
     world.quiet().await;
     assert_eq!(bob.texts(&room).await, said(&[(ALICE, "hello Bob")]));
 
     world.restart(A).await;
+    reported(&world, &bob, &room).await;
     bob.say(&room, "hello Alice").await;
     world.quiet().await;
     let both = said(&[(ALICE, "hello Bob"), (BOB, "hello Alice")]);
@@ -75,6 +104,53 @@ async fn from_founding_to_leaving() {
     let before = bob.texts(&room).await;
     assert!(before.iter().all(|(_, text)| text != "Bob has left"));
     assert!(!world.engine(B).rooms_of(&uri(BOB)).await.unwrap()[0].joined);
+
+    removed_by_the_hub(&world, &mut alice, &mut carol, &room).await;
+}
+
+/// Bob's report of what he has read is proved by its frank at the hub.
+async fn reported(world: &Arc<World>, bob: &Person, room: &str) {
+    let id = bob.client.engine().room(room).unwrap().history.iter();
+    let id = id.rev().find_map(|entry| match &entry.what {
+        What::Message(message) => Some(hex::encode(&message.message_id.0)),
+        _ => None,
+    });
+    let report = bob
+        .client
+        .engine()
+        .abuse_report(room, &[id.unwrap()], "he insults", false)
+        .unwrap();
+    let named = AbuseReport::from_bytes(&report).unwrap();
+    let suite = named.messages[0].frank.franking_signature_ciphersuite.0;
+    assert_eq!(
+        world.engine(A).room(&uri(room)).await.unwrap().unwrap().suite,
+        Some(suite)
+    );
+    let hub = world.engine(A);
+    let peer = Actor::Peer(domain(B));
+    hub.report_abuse(ctx(), &uri(room), peer, report).await.unwrap();
+    let kept = hub.abuse_reports(10).await.unwrap();
+    assert_eq!(kept[0].messages[0].fault, None);
+}
+
+/// A kick in the hub's portal takes Carol out at once, over a restart, and Alice's client commits it.
+async fn removed_by_the_hub(world: &Arc<World>, alice: &mut Person, carol: &mut Person, room: &str) {
+    kick(world, room, CAROL).await;
+    world.quiet().await;
+    let participants = || async {
+        let view = world.engine(A).room(&uri(room)).await.unwrap().unwrap();
+        view.participants.len()
+    };
+    world.restart(A).await;
+    let wait = Duration::from_secs(20);
+    let text = "text/plain;charset=utf-8";
+    let sent = carol.client.send(room, "still here?", text, wait).await;
+    assert!(!matches!(sent, Ok((_, Sent::Accepted(_), _))), "{sent:?}");
+    alice.client.sync().await.unwrap();
+    world.quiet().await;
+    assert_eq!(participants().await, 1);
+    alice.say(room, "alone").await;
+    assert_eq!(alice.texts(room).await.last().unwrap().1, "alone");
 }
 
 /// Everybody writes at once, deliveries are repeated, providers restart; each message arrives once, in one order.

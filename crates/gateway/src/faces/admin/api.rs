@@ -108,6 +108,9 @@ pub struct Room {
     pub name: Option<String>,
     /// MLS group id, hex.
     pub group_id: Option<String>,
+    /// The MLS cipher suite of the group, where known: the hub knows it.
+    #[serde(default)]
+    pub cipher_suite: Option<u16>,
     /// Newest epoch known here, decimal.
     pub epoch: String,
     /// Matrix room id of the graph.
@@ -239,6 +242,7 @@ impl From<RoomView> for Room {
             leader: None,
             name: view.name,
             group_id: view.group_id.map(hex::encode),
+            cipher_suite: view.suite,
             epoch: view.epoch.to_string(),
             graph: view.graph,
             room_version: view.room_version,

@@ -2,7 +2,7 @@
 
 use mls_client::api::{
     B64, FeedEntry, FeedItem, KeyPackageStock, LogPage, RefusalCode, RoomSummary, SubmissionState,
-    SubmissionStatus, Want, Wish,
+    SubmissionStatus, SuiteStock, Want, Wish,
 };
 use room_engine::carrier::{self, SubmissionRefusal};
 use room_engine::{RoomView, UserRoom};
@@ -15,6 +15,16 @@ pub(super) fn stock(stock: room_engine::KeyPackageStock) -> KeyPackageStock {
         last_resort: stock.last_resort,
         last_resort_used: stock.last_resort_used,
         low: stock.low,
+        suites: stock
+            .suites
+            .into_iter()
+            .map(|of| SuiteStock {
+                suite: of.suite,
+                available: of.available,
+                last_resort: of.last_resort,
+                last_resort_used: of.last_resort_used,
+            })
+            .collect(),
     }
 }
 

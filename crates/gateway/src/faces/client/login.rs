@@ -7,22 +7,33 @@ use appservice::{BOT_LOCALPART, NAMESPACE};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use delivery_service::CIPHER_SUITES;
 use mimi_wire::Encode as _;
-use mls_client::api::{B64, LoginKind, LoginRequest, LoginResponse, ProviderInfo, Session};
+use mimi_wire::mls::CipherSuite;
+use mls_client::api::{B64, HubKeys, LoginKind, LoginRequest, LoginResponse, ProviderInfo, Session};
 use room_engine::SignIn;
 use zeroize::Zeroizing;
-
-/// MLS cipher suites that the hub judges, best first.
-const CIPHER_SUITES: [u16; 1] = [0x0001];
 
 pub(super) async fn provider(State(face): State<ClientFace>) -> Json<ProviderInfo> {
     let engine = &face.0.engine;
     let homeserver = engine.config().homeserver.as_ref();
+    let hub = engine.hub();
+    let keys = |suite| {
+        Some(HubKeys {
+            external_sender: B64(hub.external_sender(suite)?),
+            franking_agent: B64(hub.franking_agent(suite)?.to_bytes()),
+        })
+    };
+    // There is a key of each scheme; these are not empty.
+    let (external_sender, franking_agent) = keys(CipherSuite::X25519_AES128)
+        .map(|keys| (keys.external_sender, keys.franking_agent))
+        .unwrap_or_default();
     Json(ProviderInfo {
         provider: engine.config().provider.to_string(),
-        external_sender: B64(engine.hub().external_sender()),
-        franking_agent: B64(engine.hub().franking_agent().to_bytes()),
-        cipher_suites: CIPHER_SUITES.to_vec(),
+        external_sender,
+        franking_agent,
+        p256: keys(CipherSuite::P256_AES128),
+        cipher_suites: CIPHER_SUITES.map(|suite| suite.0).to_vec(),
         login: vec![if homeserver.is_some() {
             LoginKind::MatrixOpenid
         } else {

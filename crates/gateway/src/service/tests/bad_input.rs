@@ -185,7 +185,10 @@ async fn clients_get_an_api_error() {
     assert!(counted(&a, "client", "login", "unauthorized").await > 0);
     assert!(counted(&a, "client", "key_packages", "too_large").await > 0);
     let (_, stock) = a.client(Method::GET, "/key_packages", Some(&token), None).await;
-    let empty = json!({"available": 0, "last_resort": false, "last_resort_used": false, "low": true});
+    let none =
+        |suite| json!({"suite": suite, "available": 0, "last_resort": false, "last_resort_used": false});
+    let suites = [none(1), none(2), none(3)];
+    let empty = json!({"available": 0, "last_resort": false, "last_resort_used": false, "low": true, "suites": suites});
     assert_eq!(stock, empty);
     a.service.stop().await;
 }

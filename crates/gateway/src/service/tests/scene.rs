@@ -31,6 +31,11 @@ pub(super) struct Scene {
 }
 
 pub(super) async fn scene() -> Scene {
+    scene_of(1).await
+}
+
+/// The same with a room of this cipher suite.
+pub(super) async fn scene_of(suite: u16) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let [a, b] = configurations(folder.path());
     let (a, b) = (start(a).await, start(b).await);
@@ -40,7 +45,8 @@ pub(super) async fn scene() -> Scene {
     for person in [&alice, &bob, &carol] {
         person.does(&["register-keys"]).await;
     }
-    alice.does(&["create", "club"]).await;
+    let suite = suite.to_string();
+    alice.does(&["create", "club", "--cipher-suite", &suite]).await;
     alice.does(&["add", "club", BOB, CAROL]).await;
     let room = view(&a).await.room;
     let scene = Scene {

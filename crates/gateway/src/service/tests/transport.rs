@@ -3,6 +3,7 @@
 use super::*;
 use crate::keys::Ring;
 use crate::tls::dev_ca::DevCa;
+use delivery_service::CIPHER_SUITES;
 use mimi_wire::protocol::SubmitMessageRequest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -117,13 +118,15 @@ async fn certificates_and_keys_change_under_way() {
     other
         .issue(&["a.example".to_owned(), "mimi.a.example".to_owned()], &pem, &key)
         .unwrap();
-    let before = a.service.engine().hub().external_sender();
+    let senders = || CIPHER_SUITES.map(|suite| a.service.engine().hub().external_sender(suite).unwrap());
+    let before = senders();
     let config_file = a.config.file.as_ref().unwrap().to_str().unwrap().to_owned();
     let rotate = tokio::task::spawn_blocking(move || {
         crate::cli::run_from(["causeway", "--config", &config_file, "keys", "rotate", "all"])
     });
     rotate.await.unwrap().unwrap();
-    assert_ne!(a.service.engine().hub().external_sender(), before);
+    let after = senders();
+    assert!(after.iter().zip(&before).all(|(new, old)| new != old));
     assert_eq!(Ring::Hub.load(&a.config).unwrap().keys().len(), 2);
 
     let untrusted = b.peer();

@@ -2,26 +2,33 @@
 
 use super::{Break, Hub, HubRoom, World, api, domain};
 use async_trait::async_trait;
-use delivery_service::Group;
+use delivery_service::keys::{Selection, select};
+use delivery_service::{CIPHER_SUITES, Group};
 use mimi_wire::MimiUri;
 use mimi_wire::codec::{Decode, Encode};
-use mimi_wire::mls::KeyPackage;
+use mimi_wire::mls::{CipherSuite, KeyPackage};
 use mimi_wire::protocol::{
     ClientKeyMaterial, ClientMaterial, GroupInfoRequest, HandshakeBundle, KeyMaterialRequest,
     KeyMaterialResponse, KeyMaterialUserCode,
 };
 use mls_client::api::{
     ApiErrorCode, B64, BlobRef, ClaimRequest, CreateRoom, Device, FeedEntry, GroupInfoQuery, HubAnswer,
-    KeyPackageStock, LogPage, LoginKind, LoginRequest, LoginResponse, ProviderInfo, RoomSummary,
-    SubmissionStatus, SubmitMessage, UpdateRequest, UploadKeyPackages,
+    HubKeys, KeyPackageStock, LogPage, LoginKind, LoginRequest, LoginResponse, ProviderInfo, RoomSummary,
+    SubmissionStatus, SubmitMessage, SuiteStock, UpdateRequest, UploadKeyPackages,
 };
 use mls_client::transport::{Transport, TransportError};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn uri(text: &str) -> MimiUri {
     MimiUri::parse(text).unwrap()
+}
+
+/// The time by which openmls makes KeyPackages.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
 }
 
 /// One device's connection.
@@ -40,11 +47,17 @@ fn lost() -> TransportError {
 impl Line {
     pub(crate) fn info(&self) -> ProviderInfo {
         let world = self.hub.world();
+        let keys = |suite| HubKeys {
+            external_sender: world.hub.external_sender(suite).unwrap().into(),
+            franking_agent: world.hub.franking_agent(suite).unwrap().to_bytes().into(),
+        };
+        let ed25519 = keys(CipherSuite::X25519_AES128);
         ProviderInfo {
             provider: self.provider.clone(),
-            external_sender: world.hub.external_sender().into(),
-            franking_agent: world.hub.franking_agent().to_bytes().into(),
-            cipher_suites: vec![1],
+            external_sender: ed25519.external_sender,
+            franking_agent: ed25519.franking_agent,
+            p256: Some(keys(CipherSuite::P256_AES128)),
+            cipher_suites: CIPHER_SUITES.map(|suite| suite.0).to_vec(),
             login: vec![LoginKind::LocalToken],
             homeserver: None,
             bot: None,
@@ -117,10 +130,20 @@ impl Transport for Line {
                 .get(&self.client)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            let last = stock.iter().filter(|p| p.is_last_resort()).count();
+            let suites = CIPHER_SUITES.map(|suite| {
+                let of_suite = stock.iter().filter(|p| p.cipher_suite() == suite);
+                let (last, once): (Vec<_>, Vec<_>) = of_suite.partition(|p| p.is_last_resort());
+                SuiteStock {
+                    suite: suite.0,
+                    available: u32::try_from(once.len()).unwrap(),
+                    last_resort: !last.is_empty(),
+                    last_resort_used: false,
+                }
+            });
             Ok(KeyPackageStock {
-                available: u32::try_from(stock.len() - last).unwrap(),
-                last_resort: last > 0,
+                available: suites.iter().map(|of| of.available).sum(),
+                last_resort: suites.iter().all(|of| of.last_resort),
+                suites: suites.to_vec(),
                 ..KeyPackageStock::default()
             })
         })
@@ -192,10 +215,13 @@ impl Transport for Line {
                 })
                 .map(|(client, stock)| ClientKeyMaterial {
                     client_uri: MimiUri::parse(client).unwrap(),
-                    material: match stock.first() {
-                        None => ClientMaterial::KeyMaterialExhausted,
-                        Some(p) if p.is_last_resort() => ClientMaterial::Success(Box::new(p.clone())),
-                        Some(_) => ClientMaterial::Success(Box::new(stock.remove(0))),
+                    material: match select(&request, stock.iter().enumerate(), now_ms()) {
+                        Selection::Exhausted => ClientMaterial::KeyMaterialExhausted,
+                        Selection::NothingCompatible => ClientMaterial::NothingCompatible(None),
+                        Selection::Found(at) if stock[at].is_last_resort() => {
+                            ClientMaterial::Success(Box::new(stock[at].clone()))
+                        }
+                        Selection::Found(at) => ClientMaterial::Success(Box::new(stock.remove(at))),
                     },
                 })
                 .collect::<Vec<_>>();
