@@ -16,7 +16,7 @@ fn spaces() -> Vec<Space> {
         .collect()
 }
 
-async fn exported(records: &[(Space, Vec<u8>, Vec<u8>)], blob: &[u8]) -> Vec<u8> {
+pub(crate) async fn exported(records: &[(Space, Vec<u8>, Vec<u8>)], blob: &[u8]) -> Vec<u8> {
     let store = MemoryStore::new();
     let mut batch = Batch::new();
     for (space, key, value) in records {

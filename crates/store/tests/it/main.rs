@@ -6,6 +6,7 @@
     clippy::indexing_slicing
 )]
 
+mod corpus;
 mod damage;
 mod harness;
 mod import;
