@@ -27,12 +27,11 @@ pub use message::Sent;
 
 use crate::api::{ProviderInfo, RoomCard, RoomSummary, Session};
 use crate::error::ClientError;
-use crate::mls::Provider;
+use crate::mls::{Held, Provider};
 use crate::state::{Account, Entry, Membership, Room, State};
 use crate::storage::{Passphrase, Vault};
 use mimi_wire::MimiUri;
-use openmls::prelude::{GroupId, MlsGroup};
-use openmls_traits::OpenMlsProvider as _;
+use openmls::prelude::MlsGroup;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -41,9 +40,18 @@ use zeroize::Zeroizing;
 /// Everything of one profile.
 #[derive(Debug)]
 pub struct Engine {
-    vault: Vault,
+    kept: Kept,
     mls: Provider,
     state: State,
+}
+
+/// Where it is saved.
+#[derive(Debug)]
+enum Kept {
+    /// In a profile's directory.
+    Profile(Vault),
+    /// In memory: it is gone with the process.
+    Memory(Box<Saved>),
 }
 
 #[derive(Serialize)]
@@ -52,7 +60,7 @@ struct Saving<'a> {
     state: &'a State,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct Saved {
     mls: Provider,
     state: State,
@@ -72,15 +80,15 @@ impl Engine {
     /// Makes an empty profile in `dir`.
     pub fn create(dir: &Path, passphrase: Option<&Passphrase>) -> Result<Self, ClientError> {
         let (mls, state) = (Provider::default(), State::default());
-        let vault = Vault::create(dir, passphrase, &pack(&mls, &state)?)?;
-        Ok(Self { vault, mls, state })
+        let kept = Kept::Profile(Vault::create(dir, passphrase, &pack(&mls, &state)?)?);
+        Ok(Self { kept, mls, state })
     }
 
     /// Makes an empty profile that ends with the process, for simulations.
-    pub fn ephemeral() -> Result<Self, ClientError> {
-        let (mls, state) = (Provider::default(), State::default());
-        let vault = Vault::ephemeral(pack(&mls, &state)?);
-        Ok(Self { vault, mls, state })
+    pub fn ephemeral() -> Self {
+        let Saved { mls, state } = Saved::default();
+        let kept = Kept::Memory(Box::default());
+        Self { kept, mls, state }
     }
 
     /// Opens the profile in `dir`; waits up to `patience` for another process to let go of it.
@@ -91,11 +99,26 @@ impl Engine {
     ) -> Result<Self, ClientError> {
         let (vault, content) = Vault::open(dir, passphrase, patience)?;
         let Saved { mls, state } = unpack(&content)?;
-        Ok(Self { vault, mls, state })
+        let kept = Kept::Profile(vault);
+        Ok(Self { kept, mls, state })
     }
 
-    fn save(&self) -> Result<(), ClientError> {
-        Ok(self.vault.replace(&pack(&self.mls, &self.state)?)?)
+    fn save(&mut self) -> Result<(), ClientError> {
+        match &mut self.kept {
+            Kept::Profile(vault) => vault.replace(&pack(&self.mls, &self.state)?)?,
+            Kept::Memory(saved) => {
+                saved.mls.clone_from(&self.mls);
+                saved.state.clone_from(&self.state);
+            }
+        }
+        Ok(())
+    }
+
+    fn saved(&self) -> Result<Saved, ClientError> {
+        match &self.kept {
+            Kept::Profile(vault) => unpack(&vault.read()?),
+            Kept::Memory(saved) => Ok(Saved::clone(saved)),
+        }
     }
 
     /// Runs `work` and saves; if either fails, forgets what `work` did.
@@ -105,7 +128,7 @@ impl Engine {
     ) -> Result<T, ClientError> {
         let done = work(self).and_then(|value| self.save().map(|()| value));
         if done.is_err() {
-            let Saved { mls, state } = unpack(&self.vault.read()?)?;
+            let Saved { mls, state } = self.saved()?;
             (self.mls, self.state) = (mls, state);
         }
         done
@@ -218,12 +241,12 @@ impl Engine {
         })
     }
 
-    fn group(&self, uri: &str) -> Result<Option<MlsGroup>, ClientError> {
+    fn group(&self, uri: &str) -> Result<Option<Held<MlsGroup>>, ClientError> {
         load(&self.mls, self.room(uri)?)
     }
 
     /// The group of a room this device is a member of.
-    fn member_group(&self, uri: &str) -> Result<MlsGroup, ClientError> {
+    fn member_group(&self, uri: &str) -> Result<Held<MlsGroup>, ClientError> {
         let room = self.room(uri)?;
         let why = match &room.membership {
             Membership::Member => None,
@@ -243,7 +266,7 @@ impl Engine {
         match why {
             Some(why) => Err(lost(why)),
             None => load(&self.mls, room)?
-                .filter(MlsGroup::is_active)
+                .filter(|group| group.is_active())
                 .ok_or(lost("its MLS state is gone")),
         }
     }
@@ -296,9 +319,8 @@ pub struct Roster {
     pub clients: Vec<String>,
 }
 
-fn load(mls: &Provider, room: &Room) -> Result<Option<MlsGroup>, ClientError> {
-    MlsGroup::load(mls.storage(), &GroupId::from_slice(&room.group_id.0))
-        .map_err(ClientError::mls("load group"))
+fn load(mls: &Provider, room: &Room) -> Result<Option<Held<MlsGroup>>, ClientError> {
+    mls.group(&room.group_id.0)
 }
 
 /// Reads a user as people write one: a MIMI URI, `name@provider`, or `@name:provider` as Matrix does.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The state of one device of one user.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     /// Who we are; none before the first sign-in.
     pub account: Option<Account>,
@@ -19,7 +19,7 @@ pub struct State {
 }
 
 /// A signed-in device.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Account {
     /// Where the client API is.
     pub provider_url: String,
@@ -74,7 +74,7 @@ impl std::fmt::Debug for MatrixSession {
 }
 
 /// A room as this device knows it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Room {
     /// Its URI.
     pub uri: String,

@@ -21,7 +21,6 @@ use seal::DataKey;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -90,22 +89,17 @@ fn io_at(file: &Path) -> impl FnOnce(io::Error) -> StorageError + '_ {
 }
 
 /// An open profile: one octet string that is replaced as a whole.
-pub struct Vault(Place);
-
-enum Place {
-    /// A directory, sealed.
-    Directory { dir: PathBuf, key: DataKey, _lock: File },
-    /// Memory: it is gone with the process.
-    Memory(Mutex<Zeroizing<Vec<u8>>>),
+pub struct Vault {
+    dir: PathBuf,
+    key: DataKey,
+    _lock: File,
 }
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let dir = match &self.0 {
-            Place::Directory { dir, .. } => Some(dir),
-            Place::Memory(_) => None,
-        };
-        f.debug_struct("Vault").field("dir", &dir).finish_non_exhaustive()
+        f.debug_struct("Vault")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,11 +118,11 @@ impl Vault {
         }
         let key = DataKey::generate()?;
         key.store(dir, passphrase)?;
-        let vault = Self(Place::Directory {
+        let vault = Self {
             dir: dir.to_owned(),
             key,
             _lock: lock,
-        });
+        };
         vault.replace(content)?;
         Ok(vault)
     }
@@ -144,41 +138,25 @@ impl Vault {
         }
         let lock = lock(dir, patience)?;
         let key = DataKey::load(dir, passphrase)?;
-        let vault = Self(Place::Directory {
+        let vault = Self {
             dir: dir.to_owned(),
             key,
             _lock: lock,
-        });
+        };
         let content = vault.read()?;
         Ok((vault, content))
     }
 
-    /// Keeps `content` in memory, for as long as the process lives.
-    pub fn ephemeral(content: Zeroizing<Vec<u8>>) -> Self {
-        Self(Place::Memory(Mutex::new(content)))
-    }
-
     /// Reads what was last saved.
     pub fn read(&self) -> Result<Zeroizing<Vec<u8>>, StorageError> {
-        match &self.0 {
-            Place::Directory { dir, key, .. } => {
-                let file = dir.join(STATE);
-                let sealed = fs::read(&file).map_err(io_at(&file))?;
-                key.open_state(&file, &sealed)
-            }
-            Place::Memory(content) => Ok(content.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-        }
+        let file = self.dir.join(STATE);
+        let sealed = fs::read(&file).map_err(io_at(&file))?;
+        self.key.open_state(&file, &sealed)
     }
 
     /// Replaces what is held by `content`: it, or what was there before, is there after a crash.
     pub fn replace(&self, content: &[u8]) -> Result<(), StorageError> {
-        match &self.0 {
-            Place::Directory { dir, key, .. } => write_atomically(dir, STATE, &key.seal_state(content)?),
-            Place::Memory(kept) => {
-                *kept.lock().unwrap_or_else(PoisonError::into_inner) = Zeroizing::new(content.to_vec());
-                Ok(())
-            }
-        }
+        write_atomically(&self.dir, STATE, &self.key.seal_state(content)?)
     }
 }
 

@@ -69,7 +69,7 @@ impl Engine {
 
     /// Wants users removed with all their clients.
     pub fn remove(&mut self, uri: &str, users: &[MimiUri]) -> Result<(), ClientError> {
-        let list = participants(&self.member_group(uri)?)?;
+        let list = participants(&*self.member_group(uri)?)?;
         if let Some(stranger) = users.iter().find(|u| list.find(u).is_none()) {
             return Err(ClientError::NotParticipant(stranger.as_str().into()));
         }

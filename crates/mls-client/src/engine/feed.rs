@@ -7,7 +7,7 @@ use super::plan::leaving;
 use super::{Engine, load};
 use crate::api::{B64, FeedEntry, FeedItem, LogPage};
 use crate::error::ClientError;
-use crate::mls::client_of;
+use crate::mls::{Held, client_of};
 use crate::state::{Entry, Hash, Membership, Room, What};
 use crate::wire;
 use mimi_wire::components::component_id;
@@ -211,9 +211,9 @@ impl Engine {
         uri: &str,
         message: &ProtocolMessage,
         past: bool,
-    ) -> Result<Option<MlsGroup>, Trouble> {
+    ) -> Result<Option<Held<MlsGroup>>, Trouble> {
         let room = self.room(uri)?;
-        let Some(group) = load(&self.mls, room)?.filter(MlsGroup::is_active) else {
+        let Some(group) = load(&self.mls, room)?.filter(|group| group.is_active()) else {
             return match room.membership {
                 Membership::Outside | Membership::Left => Err(Trouble::Early),
                 _ => Ok(None),

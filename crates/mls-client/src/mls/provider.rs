@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use openmls::prelude::{GroupId, MlsGroup};
 use openmls_memory_storage::MemoryStorage;
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::OpenMlsProvider;
@@ -11,18 +12,43 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 use zeroize::Zeroize;
 
+use super::groups::{Groups, Held};
+use crate::error::ClientError;
+
 /// Cryptography, randomness and records of openmls. The records are wiped when it is dropped.
 #[derive(Default)]
 pub(crate) struct Provider {
     crypto: RustCrypto,
     records: MemoryStorage,
+    groups: Groups<MlsGroup>,
 }
 
 impl Provider {
+    /// A group by its id, where there is one.
+    pub(crate) fn group(&self, id: &[u8]) -> Result<Option<Held<MlsGroup>>, ClientError> {
+        self.groups.get(id, || {
+            MlsGroup::load(&self.records, &GroupId::from_slice(id)).map_err(ClientError::mls("load group"))
+        })
+    }
+
     /// The raw records, for the list of secrets.
     pub(crate) fn each_record(&self, mut f: impl FnMut(&[u8], &[u8])) {
         let records = self.records.values.read().unwrap_or_else(PoisonError::into_inner);
         records.iter().for_each(|(key, value)| f(key, value));
+    }
+}
+
+impl Clone for Provider {
+    fn clone(&self) -> Self {
+        let records = self.records.values.read().unwrap_or_else(PoisonError::into_inner);
+        let clone = Self::default();
+        clone
+            .records
+            .values
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&records);
+        clone
     }
 }
 

@@ -45,7 +45,7 @@ async fn person(sim: &Arc<Sim>, provider: &str, name: &'static str, user: &str, 
         },
     };
     let home = sim.outside(if provider == B { B } else { "clients" });
-    let engine = mls_client::Engine::ephemeral().unwrap();
+    let engine = mls_client::Engine::ephemeral();
     let client = sign_in_at(&home, provider, (user, secret), name, engine, options).await;
     let mut person = Person {
         name,
