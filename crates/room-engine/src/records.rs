@@ -209,7 +209,7 @@ pub(crate) enum FeedKind {
 }
 
 /// What of a room's feed a user may read (space `FeedAccess`, key: user, room).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AccessRecord {
     pub(crate) room: MimiUri,
     pub(crate) first: u64,

@@ -3,8 +3,10 @@
 //! Every accepted thing becomes a carrier event of the room's graph, a feed entry for local users, and outbox
 //! entries, in one batch.
 
+use bytes::Bytes;
 use mimi_wire::uri::MimiUri;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use store::{Scan, Space, StoreError};
 
 use crate::command::{Reply, RequestContext, RoomCommand};
@@ -40,6 +42,9 @@ pub(crate) use requests::PortalRequest;
 use scribe::Changes;
 pub(crate) use scribe::Scribe;
 
+/// How often a room is read again because it changed meanwhile.
+const TORN: u32 = 100;
+
 /// What the room's worker keeps in memory.
 pub(crate) struct RoomState {
     uri: MimiUri,
@@ -60,8 +65,19 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// All records of a room; none if there is no such room.
+    /// All records of a room as they were at one time; none if there is no such room.
     pub(crate) async fn load(env: &Env, id: UriKey) -> Result<Option<Self>, StoreError> {
+        let mut look = Look::at(env, id).await?;
+        loop {
+            let found = Self::read(env, id).await;
+            if look.was_whole(env).await? {
+                return found;
+            }
+        }
+    }
+
+    /// The same, where the caller sees to it that all is of one time ([`Look`]).
+    pub(crate) async fn read(env: &Env, id: UriKey) -> Result<Option<Self>, StoreError> {
         let store = env.store.as_ref();
         let Some(room) = read::<RoomRecord>(store, Space::Room, &id.0).await? else {
             return Ok(None);
@@ -86,17 +102,48 @@ impl Records {
     }
 }
 
+/// Several reads of a room, to be of one time: who does not order reads while batches of the one who does land. Each batch
+/// changes the head, and no head comes back.
+pub(crate) struct Look {
+    id: UriKey,
+    head: Option<Bytes>,
+    looks: u32,
+}
+
+impl Look {
+    /// Before the first read.
+    pub(crate) async fn at(env: &Env, id: UriKey) -> Result<Self, StoreError> {
+        let head = env.store.get(Space::RoomHead, &id.0).await?;
+        Ok(Self { id, head, looks: 0 })
+    }
+
+    /// After the last one: whether all is of one time. If not, also where a read failed, all has to be read again.
+    pub(crate) async fn was_whole(&mut self, env: &Env) -> Result<bool, StoreError> {
+        let now = env.store.get(Space::RoomHead, &self.id.0).await?;
+        if self.head == now {
+            return Ok(true);
+        }
+        self.head = now;
+        self.looks = self.looks.saturating_add(1);
+        if self.looks > TORN {
+            return Err(StoreError::Unavailable {
+                retry_after: Duration::from_secs(1),
+                why: "the room changes faster than it can be read".into(),
+            });
+        }
+        Ok(false)
+    }
+}
+
 impl RoomState {
     pub(crate) async fn load(env: &Env, uri: &MimiUri) -> Result<Self, Refusal> {
         let id = UriKey::of(uri);
-        let records = Records::load(env, id).await?;
-        let place = records
-            .as_ref()
-            .and_then(|records| records.head.snapshot.as_ref());
-        let snapshot = match place {
-            None => None,
-            Some(SnapshotPlace::Inline) => env.store.get(Space::Snapshot, &id.0).await?,
-            Some(SnapshotPlace::Blob(hash)) => Some(env.blob(hash).await?),
+        let mut look = Look::at(env, id).await?;
+        let (records, snapshot) = loop {
+            let found = Self::read(env, id).await;
+            if look.was_whole(env).await? {
+                break found?;
+            }
         };
         let group = match snapshot {
             None => None,
@@ -109,6 +156,20 @@ impl RoomState {
             ahead_since: None,
             graph: None,
         })
+    }
+
+    /// The records, and the group's snapshot.
+    async fn read(env: &Env, id: UriKey) -> Result<(Option<Records>, Option<Bytes>), StoreError> {
+        let records = Records::read(env, id).await?;
+        let place = records
+            .as_ref()
+            .and_then(|records| records.head.snapshot.as_ref());
+        let snapshot = match place {
+            None => None,
+            Some(SnapshotPlace::Inline) => env.store.get(Space::Snapshot, &id.0).await?,
+            Some(SnapshotPlace::Blob(hash)) => Some(env.blob(hash).await?),
+        };
+        Ok((records, snapshot))
     }
 
     pub(crate) async fn decide(

@@ -37,6 +37,7 @@ impl Engine {
                     .await?
                     .ok_or(Refusal::Unknown { what: "room" })?;
             let page = self.env.page(id, user, &access, from, limit).await?;
+            let Some(page) = page else { continue };
             if !page.entries.is_empty() || access.end.is_some_and(|end| page.next >= end) {
                 return Ok(page);
             }
@@ -56,6 +57,7 @@ struct Carrier<T> {
 }
 
 impl Env {
+    /// None where what the user may read changed meanwhile.
     async fn page(
         &self,
         room: UriKey,
@@ -63,7 +65,7 @@ impl Env {
         access: &AccessRecord,
         from: u64,
         limit: usize,
-    ) -> Result<FeedPage, Refusal> {
+    ) -> Result<Option<FeedPage>, Refusal> {
         let from = from.max(access.first).max(1);
         let mut page = FeedPage {
             entries: Vec::new(),
@@ -72,7 +74,14 @@ impl Env {
         let scan = Scan::prefix(Space::Feed, room.0)
             .after(feed_key(room, from - 1))
             .limit(limit);
-        for (key, value) in self.store.scan(scan).await? {
+        let rows = self.store.scan(scan).await?;
+        // Rows that came in after the user had to go are none of its business.
+        let now: Option<AccessRecord> =
+            read(self.store.as_ref(), Space::FeedAccess, &access_key(user, room)).await?;
+        if now.as_ref() != Some(access) {
+            return Ok(None);
+        }
+        for (key, value) in rows {
             let pos = key
                 .get(16..24)
                 .and_then(|p| p.try_into().ok())
@@ -90,7 +99,7 @@ impl Env {
                 page.entries.push(self.feed_entry(pos, record).await?);
             }
         }
-        Ok(page)
+        Ok(Some(page))
     }
 
     async fn feed_entry(&self, pos: u64, record: FeedRecord) -> Result<FeedEntry, Refusal> {

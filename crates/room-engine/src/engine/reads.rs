@@ -14,7 +14,7 @@ use crate::owner::UriKey;
 use crate::records::{
     AccessRecord, OutboxRecord, PortalState, RoomRecord, access_key, outbox_key, parse, read,
 };
-use crate::room::Records;
+use crate::room::{Look, Records};
 use crate::user::AccountRecord;
 use crate::views::{AccountView, QueueView, RoomLag, RoomView, UserRoom};
 
@@ -135,32 +135,34 @@ impl Engine {
         .await?;
         let mut rooms = Vec::with_capacity(access.len());
         for one in access {
-            if let Some(view) = self.room(&one.room).await? {
-                rooms.push(UserRoom {
-                    first: one.first,
-                    next: one.end.unwrap_or(view.feed_next),
-                    joined: one.end.is_none(),
-                    view,
-                });
-            }
+            rooms.extend(self.room_of(user, &one.room).await?);
         }
         Ok(rooms)
     }
 
     /// One room as its user may see it.
     pub async fn room_of(&self, user: &MimiUri, room: &MimiUri) -> Result<Option<UserRoom>, EngineError> {
-        let access: Option<AccessRecord> = read(
-            self.env.store.as_ref(),
-            Space::FeedAccess,
-            &access_key(user, UriKey::of(room)),
-        )
-        .await?;
-        let Some(access) = access else { return Ok(None) };
-        Ok(self.room(room).await?.map(|view| UserRoom {
-            first: access.first,
-            next: access.end.unwrap_or(view.feed_next),
-            joined: access.end.is_none(),
-            view,
+        let (env, id) = (self.env.as_ref(), UriKey::of(room));
+        let place = access_key(user, id);
+        let mut look = Look::at(env, id).await?;
+        let (access, records) = loop {
+            let access: Option<AccessRecord> = read(env.store.as_ref(), Space::FeedAccess, &place).await?;
+            let records = match access {
+                Some(_) => Records::read(env, id).await,
+                None => Ok(None),
+            };
+            if look.was_whole(env).await? {
+                break (access, records?);
+            }
+        };
+        Ok(access.zip(records).map(|(access, records)| {
+            let view = env.view(&records);
+            UserRoom {
+                first: access.first,
+                next: access.end.unwrap_or(view.feed_next),
+                joined: access.end.is_none(),
+                view,
+            }
         }))
     }
 

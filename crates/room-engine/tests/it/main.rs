@@ -24,4 +24,5 @@ mod rebuilt;
 mod sender;
 mod story;
 mod together;
+mod torn;
 mod world;
