@@ -94,7 +94,7 @@ impl Engine {
 
     /// The epoch we are in, if we are in.
     fn active_epoch(&self, uri: &str) -> Result<Option<u64>, ClientError> {
-        let group = self.group(uri)?.filter(MlsGroup::is_active);
+        let group = self.group(uri)?.filter(|group| group.is_active());
         Ok(group.map(|group| group.epoch().as_u64()))
     }
 
