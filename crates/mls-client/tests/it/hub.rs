@@ -6,7 +6,7 @@ mod line;
 pub(crate) use line::Line;
 
 use delivery_service::franking::{FrankingContext, frank};
-use delivery_service::{Group, HubIdentity, Judged, MessageSettings};
+use delivery_service::{CIPHER_SUITES, Group, HubIdentity, Judged, MessageSettings};
 use mimi_wire::codec::{Decode, Encode, UnixMillis};
 use mimi_wire::mls::{CipherSuite, KeyPackage, MlsMessage};
 use mimi_wire::protocol::{
@@ -45,6 +45,8 @@ impl HubRoom {
 
 pub(crate) struct World {
     pub(crate) hub: HubIdentity,
+    /// Taken here, best first.
+    suites: &'static [CipherSuite],
     clock: u64,
     pub(crate) rooms: BTreeMap<String, HubRoom>,
     stock: BTreeMap<String, Vec<KeyPackage>>,
@@ -61,11 +63,17 @@ pub(crate) struct World {
 pub(crate) struct Hub(Arc<Mutex<World>>);
 
 impl Hub {
+    /// One that takes rooms and KeyPackages of the first suite, as stories about something else need no more.
     pub(crate) fn new() -> Self {
+        Self::of_suites(&CIPHER_SUITES[..1])
+    }
+
+    pub(crate) fn of_suites(suites: &'static [CipherSuite]) -> Self {
         static HUBS: AtomicU8 = AtomicU8::new(1);
         let n = HUBS.fetch_add(1, Ordering::Relaxed);
         Self(Arc::new(Mutex::new(World {
             hub: HubIdentity::from_seeds(domain("a.example"), [n; 32], [n ^ 0x40; 32], [n ^ 0x80; 32]),
+            suites,
             clock: 1_700_000_000_000,
             rooms: BTreeMap::new(),
             stock: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use crate::hub::Hub;
 use crate::person::Person;
+use delivery_service::CIPHER_SUITES;
 use mimi_wire::MimiUri;
 use mls_client::NewRoom;
 use mls_client::state::Membership;
@@ -26,7 +27,7 @@ async fn the_same_with_chacha() {
 }
 
 async fn story(suite: Option<u16>) {
-    let hub = Hub::new();
+    let hub = Hub::of_suites(&CIPHER_SUITES);
     let mut alice = Person::new(&hub, "alice@a.example", "laptop");
     let mut bob = Person::new(&hub, "bob@b.example", "phone");
     let mut carol = Person::new(&hub, "carol@b.example", "tablet");
@@ -171,7 +172,7 @@ async fn a_member_can_be_removed() {
 
 #[tokio::test]
 async fn a_suite_that_one_side_does_not_have_founds_no_room() {
-    let hub = Hub::new();
+    let hub = Hub::of_suites(&CIPHER_SUITES);
     let mut alice = Person::new(&hub, "alice@a.example", "laptop");
     for suite in [0, 4, 5, 7, 0xf000] {
         let new = NewRoom {
@@ -187,7 +188,7 @@ async fn a_suite_that_one_side_does_not_have_founds_no_room() {
 /// A profile of before there were keys for P-256 has one as soon as it is needed, and keeps it.
 #[tokio::test]
 async fn an_old_profile_gets_its_p256_key() {
-    let hub = Hub::new();
+    let hub = Hub::of_suites(&CIPHER_SUITES);
     let mut alice = Person::new(&hub, "alice@a.example", "laptop");
     assert!(alice.client().engine().account().unwrap().p256.is_none());
     alice.sync().await;

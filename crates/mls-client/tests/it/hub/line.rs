@@ -2,8 +2,8 @@
 
 use super::{Break, Hub, HubRoom, World, api, domain};
 use async_trait::async_trait;
+use delivery_service::Group;
 use delivery_service::keys::{Selection, select};
-use delivery_service::{CIPHER_SUITES, Group};
 use mimi_wire::MimiUri;
 use mimi_wire::codec::{Decode, Encode};
 use mimi_wire::mls::{CipherSuite, KeyPackage};
@@ -57,7 +57,7 @@ impl Line {
             external_sender: ed25519.external_sender,
             franking_agent: ed25519.franking_agent,
             p256: Some(keys(CipherSuite::P256_AES128)),
-            cipher_suites: CIPHER_SUITES.map(|suite| suite.0).to_vec(),
+            cipher_suites: world.suites.iter().map(|suite| suite.0).collect(),
             login: vec![LoginKind::LocalToken],
             homeserver: None,
             bot: None,
@@ -130,8 +130,8 @@ impl Transport for Line {
                 .get(&self.client)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            let suites = CIPHER_SUITES.map(|suite| {
-                let of_suite = stock.iter().filter(|p| p.cipher_suite() == suite);
+            let of = |suite: &CipherSuite| {
+                let of_suite = stock.iter().filter(|p| p.cipher_suite() == *suite);
                 let (last, once): (Vec<_>, Vec<_>) = of_suite.partition(|p| p.is_last_resort());
                 SuiteStock {
                     suite: suite.0,
@@ -139,11 +139,12 @@ impl Transport for Line {
                     last_resort: !last.is_empty(),
                     last_resort_used: false,
                 }
-            });
+            };
+            let suites: Vec<_> = world.suites.iter().map(of).collect();
             Ok(KeyPackageStock {
                 available: suites.iter().map(|of| of.available).sum(),
                 last_resort: suites.iter().all(|of| of.last_resort),
-                suites: suites.to_vec(),
+                suites,
                 ..KeyPackageStock::default()
             })
         })
