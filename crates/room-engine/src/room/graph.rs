@@ -3,7 +3,7 @@
 //! Every event is a signed PDU of the node user, so that any Matrix server can verify the room. It stands on the
 //! forward extremities that the record names; events of other servers move them (see [`crate::graphs`]).
 
-use event_graph::limits::MAX_PREV_EVENTS;
+use event_graph::limits::{MAX_INTEGER, MAX_PREV_EVENTS};
 use event_graph::{Draft, EventId, Pdu, RoomVersion};
 use serde_json::{Value, json};
 use std::str::FromStr as _;
@@ -170,7 +170,8 @@ pub(super) fn append(
         .skip(head.heads.len().saturating_sub(MAX_PREV_EVENTS))
         .map(|id| event_id(id))
         .collect::<Result<Vec<_>, _>>()?;
-    let depth = head.depth.saturating_add(1);
+    // Where another server has been to the end of all depths, nothing is deeper.
+    let depth = head.depth.saturating_add(1).min(MAX_INTEGER.unsigned_abs());
     let pdu = Draft {
         room_id: Some(graph.room_id.clone()),
         event_type: event_type.to_owned(),

@@ -14,6 +14,7 @@ mod faces;
 mod faults;
 mod follower;
 mod graph;
+mod hostile;
 mod inbox;
 mod keys;
 mod migrate;
