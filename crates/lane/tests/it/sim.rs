@@ -104,6 +104,12 @@ fn a_node_that_is_restarted_while_it_is_added_gets_the_log() {
     }
 }
 
+/// A node was still behind when all was quiet, and who read there was taken to have read all.
+#[test]
+fn nobody_has_read_all_before_every_node_has_it() {
+    tell(837, provider::story);
+}
+
 /// Two traces, and where they part.
 fn same(one: &[String], again: &[String]) {
     for (at, (one, again)) in one.iter().zip(again).enumerate() {

@@ -487,10 +487,15 @@ async fn unsettled(sim: &Sim, room: &str, people: &mut [Person]) -> Option<Strin
         }
     }
     let nodes = sim.nodes.lock().unwrap().clone();
+    let applied = hub.cluster.view().applied;
     for node in nodes {
         let Some(node) = node else {
             return Some("a node is still starting".to_owned());
         };
+        // Who reads there has not read all.
+        if node.cluster.view().applied != applied {
+            return Some(format!("{} is behind", node.name));
+        }
         if !node.pending.hand_over().await {
             return Some(format!("{} has something to hand over", node.name));
         }
