@@ -74,8 +74,8 @@ impl Engine {
     }
 
     /// What is to be uploaded given the stock the provider reports: first what was made before and may not have
-    /// arrived, else what refills the stock of each suite (of the best one to `at_least`, where given). `None` if nothing
-    /// is needed.
+    /// arrived, else what refills the stock of each suite (to `at_least`, where given; of the others than the best to no
+    /// more than usual). `None` if nothing is needed.
     pub fn key_packages(
         &mut self,
         stock: &KeyPackageStock,
@@ -87,8 +87,9 @@ impl Engine {
                 let full = if place == 0 { STOCK } else { STOCK_OF_OTHERS };
                 let one_time = match at_least {
                     Some(n) if place == 0 => n.saturating_sub(stock.available),
-                    _ if stock.available < LOW => full.saturating_sub(stock.available),
-                    _ => 0,
+                    Some(n) => n.min(full).saturating_sub(stock.available),
+                    None if stock.available < LOW => full.saturating_sub(stock.available),
+                    None => 0,
                 };
                 // One of last resort that was handed out is replaced: whoever has it may use it once more.
                 let last_resort = !stock.last_resort || stock.last_resort_used;
