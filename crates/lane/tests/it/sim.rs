@@ -110,6 +110,15 @@ fn nobody_has_read_all_before_every_node_has_it() {
     tell(837, provider::story);
 }
 
+/// Somebody at the follower committed twice before the follower was told of a message that had come late itself: the
+/// client was further from it than the room.
+#[test]
+fn own_commits_do_not_outrun_what_is_still_to_be_read() {
+    for seed in [1695, 2331] {
+        tell(seed, provider::story);
+    }
+}
+
 /// Two traces, and where they part.
 fn same(one: &[String], again: &[String]) {
     for (at, (one, again)) in one.iter().zip(again).enumerate() {

@@ -12,8 +12,9 @@ use openmls::prelude::{
 use openmls_basic_credential::SignatureKeyPair;
 use tls_codec::Serialize as _;
 
-/// Messages of this many past epochs can still be read.
-const PAST_EPOCHS: usize = 3;
+/// Messages of this many past epochs can still be read: three, because a node of the hub that is cut off accepts messages of
+/// old epochs, and as many more as we may commit ourselves before our provider was told of what came before.
+const PAST_EPOCHS: usize = 5;
 /// Other nodes of the hub accept at the same time, so one sender's messages may arrive a little out of order.
 const OUT_OF_ORDER: u32 = 64;
 /// How many messages of a sender may be missing before one that can still be read.

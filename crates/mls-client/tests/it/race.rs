@@ -89,7 +89,7 @@ async fn of_two_commits_of_one_epoch_the_second_is_built_anew() {
 }
 
 #[tokio::test]
-async fn messages_of_three_past_epochs_can_be_read() {
+async fn messages_of_five_past_epochs_can_be_read() {
     let hub = Hub::new();
     let (mut alice, mut bob, room) = couple(&hub).await;
     let mut engine = alice.engine();
@@ -98,18 +98,19 @@ async fn messages_of_three_past_epochs_can_be_read() {
         let id = engine.compose(&room, text, "text/plain;charset=utf-8").unwrap();
         old.push(engine.submission(&room, &id).unwrap().0);
     }
-    for (name, user) in [("c", "c@b.example"), ("d", "d@b.example"), ("e", "e@b.example")] {
-        let mut person = Person::new(&hub, user, name);
+    for name in ["c", "d", "e", "f", "g"] {
+        let user = format!("{name}@b.example");
+        let mut person = Person::new(&hub, &user, name);
         person.sync().await;
-        bob.client().add(&room, &[uri(user)]).await.unwrap();
+        bob.client().add(&room, &[uri(&user)]).await.unwrap();
     }
     // The hub took it in time, a node that was cut off brings it late.
     hub.accept_late(&alice.line, &room, &old[0]);
     bob.sync().await;
     assert_eq!(bob.texts(&room), ["one"]);
-    let mut person = Person::new(&hub, "f@b.example", "f");
+    let mut person = Person::new(&hub, "h@b.example", "h");
     person.sync().await;
-    bob.client().add(&room, &[uri("f@b.example")]).await.unwrap();
+    bob.client().add(&room, &[uri("h@b.example")]).await.unwrap();
     hub.accept_late(&alice.line, &room, &old[1]);
     bob.sync().await;
     assert_eq!(bob.texts(&room), ["one"]);
