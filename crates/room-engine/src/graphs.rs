@@ -23,6 +23,4 @@ pub use command::{
 };
 pub(crate) use foreign::ForeignState;
 pub(crate) use loaded::{LoadedGraph, Work, queue_event};
-pub(crate) use records::{
-    ForeignRecord, InviteRecord, graph_index_key, held_key, invite_key, place, timeline_key,
-};
+pub(crate) use records::{ForeignRecord, InviteRecord, graph_index_key, invite_key, place};

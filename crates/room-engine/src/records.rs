@@ -8,13 +8,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use store::{Space, Store, StoreError};
+use store::{Scan, Space, Store, StoreError};
 
 use crate::carrier::{Octets, Payload, Sha256Hash, SubmissionState};
 use crate::outbox::Destination;
 use crate::owner::{UriKey, half_sha256};
 use crate::room::RoomFace;
 
+/// Rows read at once.
+const PAGE: usize = 500;
 /// The version of [`RoomRecord`].
 pub(crate) const ROOM_VERSION: u8 = 2;
 
@@ -315,6 +317,26 @@ pub(crate) async fn read<T: DeserializeOwned>(
     match store.get(space, key).await? {
         None => Ok(None),
         Some(bytes) => parse(space, key, &bytes).map(Some),
+    }
+}
+
+/// Shows every row of a space whose key begins so, in order, a page at a time.
+pub(crate) async fn each(
+    store: &dyn Store,
+    space: Space,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut scan = Scan::prefix(space, prefix).limit(PAGE);
+    loop {
+        let rows = store.scan(scan.clone()).await?;
+        for (key, value) in &rows {
+            visit(key, value)?;
+        }
+        match rows.last() {
+            Some((last, _)) if rows.len() == PAGE => scan = scan.after(last),
+            _ => return Ok(()),
+        }
     }
 }
 

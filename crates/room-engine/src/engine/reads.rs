@@ -12,14 +12,12 @@ use crate::homeserver::InboxRecord;
 use crate::outbox::{Destination, DestinationRecord};
 use crate::owner::UriKey;
 use crate::records::{
-    AccessRecord, OutboxRecord, PortalState, RoomRecord, access_key, outbox_key, parse, read,
+    AccessRecord, OutboxRecord, PortalState, RoomRecord, access_key, each, outbox_key, parse, read,
 };
 use crate::room::{Look, Records};
 use crate::user::AccountRecord;
 use crate::views::{AccountView, QueueView, RoomLag, RoomView, UserRoom};
 
-/// Rows read at once.
-const PAGE: usize = 500;
 /// Rooms, or inbox entries, looked at for their lag.
 const LAGGING: usize = 1000;
 /// Entries counted of one queue.
@@ -286,22 +284,8 @@ impl Engine {
         &self,
         space: Space,
         prefix: &[u8],
-        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+        visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut after: Option<Bytes> = None;
-        loop {
-            let mut scan = Scan::prefix(space, prefix).limit(PAGE);
-            if let Some(after) = &after {
-                scan = scan.after(after);
-            }
-            let rows = self.env.store.scan(scan).await?;
-            for (key, value) in &rows {
-                visit(key, value)?;
-            }
-            match rows.last() {
-                Some((last, _)) if rows.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(()),
-            }
-        }
+        each(self.env.store.as_ref(), space, prefix, visit).await
     }
 }

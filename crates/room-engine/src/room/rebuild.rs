@@ -24,7 +24,7 @@ use crate::carrier::{Handshake, HandshakeKind, Octets};
 use crate::command::{Reply, RequestContext};
 use crate::decision::Decision;
 use crate::engine::Env;
-use crate::graphs::{ForeignRecord, graph_index_key, held_key, timeline_key};
+use crate::graphs::{ForeignRecord, graph_index_key};
 use crate::owner::UriKey;
 use crate::records::{
     Audience, FeedKind, LogRecord, PortalState, ROOM_VERSION, RoomHead, RoomRecord, key, read,
@@ -120,11 +120,9 @@ impl RoomState {
             .map(|(user, _)| user.clone())
             .filter(|user| user.domain() == env.config.provider)
             .collect();
-        let begin = scribe.head.feed_next;
         for user in own {
             // Whose joining is not in the log any more was there before it begins.
-            let first = first_seen.get(&user).copied().unwrap_or(0).min(begin);
-            scribe.admit(&user, first)?;
+            scribe.admit(&user, first_seen.get(&user).copied().unwrap_or_default())?;
         }
         scribe.face_of(&group)?;
         scribe.snapshot(&group)?;
@@ -149,11 +147,11 @@ fn peers(group: &Group, own: &Domain) -> BTreeSet<Domain> {
 impl Scribe<'_> {
     /// The graph belongs to the room from now on.
     fn graph_moves(&mut self, from: UriKey, graph_id: &str, found: &Found) -> Result<(), Refusal> {
-        for (number, event, row) in &found.rows {
-            self.decision.delete(Space::Timeline, timeline_key(from, *number));
+        let to = self.id();
+        for (space, rest, value) in &found.rows {
+            self.decision.delete(*space, key(&[&from.0, rest]));
             self.decision
-                .put_bytes(Space::Timeline, timeline_key(self.id(), *number), row.clone());
-            self.decision.delete(Space::HeldEvent, held_key(from, *event));
+                .put_bytes(*space, key(&[&to.0, rest]), value.clone());
         }
         self.decision.delete(Space::GraphRoom, from.0.to_vec());
         let room = self.room.room.clone();

@@ -1,6 +1,6 @@
 //! A hub whose store is lost: its rooms are made again from their graphs, as a witness gives them.
 
-use event_graph::{Draft, Pdu, RoomVersion};
+use event_graph::{Draft, EventId, Pdu, RoomVersion};
 use room_engine::graphs::GraphCommand;
 use room_engine::{Engine, Refusal};
 use serde_json::json;
@@ -41,8 +41,14 @@ async fn burnt(world: &Arc<World>, graph: &str) -> Engine {
     engine
 }
 
-/// Takes part in the graph again: its history, and this node's own join on top of it.
-async fn joined(engine: &Engine, graph: &str, history: Vec<Pdu>) {
+/// The hub's next event in a graph with this history, on top of `parent`.
+fn own_event(
+    engine: &Engine,
+    history: &[Pdu],
+    kind: &str,
+    state_key: Option<String>,
+    parent: EventId,
+) -> Pdu {
     let id_of = |kind: &str| {
         history
             .iter()
@@ -50,30 +56,38 @@ async fn joined(engine: &Engine, graph: &str, history: Vec<Pdu>) {
             .unwrap()
             .event_id()
     };
-    let user = engine.node_user();
     let last = history.last().unwrap();
-    let own = Draft {
-        room_id: Some(graph.to_owned()),
-        event_type: "m.room.member".to_owned(),
-        sender: user.clone(),
-        state_key: Some(user),
+    let draft = Draft {
+        room_id: Some(last.room_id().to_owned()),
+        event_type: kind.to_owned(),
+        sender: engine.node_user(),
+        state_key,
         content: json!({ "membership": "join" }),
-        prev_events: vec![last.event_id()],
+        prev_events: vec![parent],
         auth_events: ["m.room.power_levels", "m.room.join_rules", "m.room.member"]
             .map(id_of)
             .to_vec(),
         depth: last.depth() + 1,
         origin_server_ts: last.origin_server_ts(),
     };
-    let own = own.sign(&keys(A).node, VERSION).unwrap();
-    for (pdus, past) in [(history, true), (vec![own], false)] {
-        let admit = GraphCommand::Admit {
-            origin: None,
-            pdus,
-            past,
-        };
-        engine.graph(ctx(), graph, admit).await.unwrap();
-    }
+    draft.sign(&keys(A).node, VERSION).unwrap()
+}
+
+async fn admit(engine: &Engine, graph: &str, pdus: Vec<Pdu>, past: bool) {
+    let admit = GraphCommand::Admit {
+        origin: None,
+        pdus,
+        past,
+    };
+    engine.graph(ctx(), graph, admit).await.unwrap();
+}
+
+/// Takes part in the graph again: its history, and this node's own join on top of it.
+async fn joined(engine: &Engine, graph: &str, history: Vec<Pdu>) {
+    let last = history.last().unwrap().event_id();
+    let own = own_event(engine, &history, "m.room.member", Some(engine.node_user()), last);
+    admit(engine, graph, history, true).await;
+    admit(engine, graph, vec![own], false).await;
 }
 
 #[tokio::test]
@@ -117,7 +131,11 @@ async fn a_room_goes_on_from_what_a_witness_holds() {
         engine.rebuild_room(ctx(), &graph, true).await,
         Err(Refusal::Malformed { .. })
     ));
-    joined(&engine, &graph, events).await;
+    joined(&engine, &graph, events.clone()).await;
+    // Something stands on what has not come yet.
+    let missing: EventId = format!("${}", "A".repeat(43)).parse().unwrap();
+    let waits = own_event(&engine, &events, "m.room.message", None, missing);
+    admit(&engine, &graph, vec![waits.clone()], false).await;
     let planned = engine.rebuild_room(ctx(), &graph, true).await.unwrap();
     assert_eq!(planned.epoch, before.epoch);
     assert_eq!((planned.entries, planned.messages), (before.log_entries, 4));
@@ -132,6 +150,12 @@ async fn a_room_goes_on_from_what_a_witness_holds() {
         engine.rebuild_room(ctx(), &graph, false).await,
         Err(Refusal::Conflict { .. } | Refusal::Unknown { .. })
     ));
+    // It waits on, with the room now.
+    let (heads, _) = engine.graph_state(ctx(), &graph).await.unwrap();
+    assert_eq!(
+        (heads.held, heads.missing),
+        (vec![waits.event_id()], vec![missing])
+    );
     let after = engine.room(&uri(&room)).await.unwrap().unwrap();
     assert_eq!(
         (

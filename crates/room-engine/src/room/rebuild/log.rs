@@ -1,7 +1,8 @@
 //! The handshake log of a MIMI room as it stands in an event graph.
 
+use bytes::Bytes;
 use delivery_service::Group;
-use event_graph::{EventId, Pdu, RoomVersion};
+use event_graph::{Pdu, RoomVersion};
 use mimi_wire::codec::{Decode as _, Encode as _};
 use mimi_wire::mls::{GroupInfo, MlsMessage};
 use mimi_wire::protocol::{GroupInfoOption, HandshakeBundle, RatchetTreeOption};
@@ -9,17 +10,15 @@ use mimi_wire::uri::MimiUri;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
-use store::{Scan, Space};
+use store::Space;
 
 use super::super::graph;
 use crate::carrier::{self, Handshake, HandshakeKind, Message, Payload};
 use crate::engine::{Env, split_messages};
 use crate::graphs::{ForeignRecord, place};
 use crate::owner::UriKey;
+use crate::records::each;
 use crate::refusal::Refusal;
-
-/// Rows read at once.
-const PAGE: usize = 1_000;
 
 /// What of a graph makes a MIMI room.
 #[derive(Default)]
@@ -28,8 +27,9 @@ pub(super) struct Found {
     pub(super) log: BTreeMap<u64, Place>,
     /// Application messages.
     pub(super) messages: Vec<Spoken>,
-    /// The timeline's rows, with the number of each.
-    pub(super) rows: Vec<(u64, EventId, bytes::Bytes)>,
+    /// Rows that are kept under their owner: what stands behind that in the key, and the value.
+    pub(super) rows: Vec<(Space, Vec<u8>, Bytes)>,
+    /// The newest time of any event, Unix ms.
     pub(super) newest_ts: u64,
 }
 
@@ -66,27 +66,29 @@ fn ours<T: DeserializeOwned>(env: &Env, pdu: &Pdu, event_type: &str) -> Option<T
 impl Found {
     pub(super) async fn in_graph(env: &Env, graph: UriKey, record: &ForeignRecord) -> Result<Self, Refusal> {
         let version = RoomVersion::from_str(&record.graph.room_version).map_err(Refusal::internal)?;
+        let store = env.store.as_ref();
         let mut found = Self::default();
-        let mut scan = Scan::prefix(Space::Timeline, graph.0).limit(PAGE);
-        loop {
-            let rows = env.store.scan(scan.clone()).await?;
-            for (key, value) in &rows {
-                let (event, _) = place(key, value)?;
-                let number = key
-                    .get(graph.0.len()..)
-                    .and_then(|n| n.try_into().ok())
-                    .map_or(0, u64::from_be_bytes);
-                found.rows.push((number, event, value.clone()));
-                let octets = env.store.get(Space::Event, event.to_string().as_bytes()).await?;
-                if let Some(pdu) = octets.and_then(|o| Pdu::parse_trusted(&o, version).ok()) {
-                    found.note(env, &pdu)?;
+        let mut events = Vec::new();
+        for space in [Space::Timeline, Space::HeldEvent] {
+            each(store, space, &graph.0, |key, value| {
+                if space == Space::Timeline {
+                    events.push(place(key, value)?.0);
                 }
-            }
-            match rows.last() {
-                Some((last, _)) if rows.len() == PAGE => scan = scan.after(last),
-                _ => return Ok(found),
+                let rest = key.get(graph.0.len()..).unwrap_or_default();
+                found
+                    .rows
+                    .push((space, rest.to_vec(), Bytes::copy_from_slice(value)));
+                Ok(())
+            })
+            .await?;
+        }
+        for event in events {
+            let octets = store.get(Space::Event, event.to_string().as_bytes()).await?;
+            if let Some(pdu) = octets.and_then(|o| Pdu::parse_trusted(&o, version).ok()) {
+                found.note(env, &pdu)?;
             }
         }
+        Ok(found)
     }
 
     fn note(&mut self, env: &Env, pdu: &Pdu) -> Result<(), Refusal> {
