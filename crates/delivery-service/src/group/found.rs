@@ -18,7 +18,7 @@ use openmls::extensions::{AppDataDictionary, ExtensionType, ExternalSender, Requ
 use openmls::group::{GroupContext, ProposalStore, PublicGroup};
 use openmls::messages::group_info::VerifiableGroupInfo;
 use openmls::messages::proposals::ProposalType;
-use openmls::prelude::RatchetTreeIn;
+use openmls::prelude::{LeafNodeIndex, RatchetTreeIn};
 use std::collections::BTreeSet;
 use tls_codec::DeserializeBytes as _;
 
@@ -47,35 +47,41 @@ impl Group {
         let suite = wire.cipher_suite();
         let scheme = Scheme::of(suite).ok_or(FoundRefusal::CipherSuite(suite.0))?;
         let mls = load(group_info, ratchet_tree)?;
-        let signer = mls
-            .leaf(openmls::prelude::LeafNodeIndex::new(wire.content().signer))
-            .ok_or(FoundRefusal::Malformed("signer"))?;
-        Expected {
-            context: mls.group_context(),
-            confirmation_tag: wire.confirmation_tag(),
-            signer: wire.content().signer,
-            signature_key: signer.signature_key().as_slice(),
-        }
-        .check_full(&wire)?;
-
+        check_signer(&mls, &wire)?;
         check_context(mls.group_context(), |senders| {
             senders.contains(&hub.sender(scheme))
         })?;
-        let components = dictionary(mls.group_context())
-            .ok_or(FoundRefusal::ComponentMissing(component_id::PARTICIPANT_LIST))?;
+        let components = components(&mls)?;
         let participants = check_participants(components, creator)?;
         check_metadata(components, room)?;
         check_franking_agent(components, |agent| {
             hub.franking_agent(suite).as_ref() == Some(agent)
         })?;
         let leaves = check_leaves(&mls, creator)?;
-        let nobody = BTreeSet::new();
-        let policy = policy::build(components, &participants, &leaves, &nobody, &BTreeSet::new())
-            .map_err(FoundRefusal::Component)?;
-        if policy.roles.get(CREATOR_ROLE).is_none() {
+        let group = Self::begun(room, mls, participants, leaves, group_info)?;
+        if group.policy.roles.get(CREATOR_ROLE).is_none() {
             return Err(FoundRefusal::Component(component_id::ROLES_LIST));
         }
+        Ok(group)
+    }
 
+    /// A group in which nothing is pending, and which serves this GroupInfo.
+    pub(super) fn begun(
+        room: &MimiUri,
+        mls: PublicGroup,
+        participants: Participants,
+        leaves: Leaves,
+        group_info: &[u8],
+    ) -> Result<Self, FoundRefusal> {
+        let nobody = BTreeSet::new();
+        let policy = policy::build(
+            components(&mls)?,
+            &participants,
+            &leaves,
+            &nobody,
+            &BTreeSet::new(),
+        )
+        .map_err(FoundRefusal::Component)?;
         Ok(Self {
             room: room.clone(),
             mls,
@@ -89,11 +95,40 @@ impl Group {
     }
 }
 
-fn load(group_info: &[u8], ratchet_tree: &[u8]) -> Result<PublicGroup, FoundRefusal> {
+/// GroupInfo and tree as openmls takes them.
+pub(super) fn parse(
+    group_info: &[u8],
+    ratchet_tree: &[u8],
+) -> Result<(VerifiableGroupInfo, RatchetTreeIn), FoundRefusal> {
     let tree = RatchetTreeIn::tls_deserialize_exact_bytes(ratchet_tree)
         .map_err(|_| FoundRefusal::Malformed("ratchet tree"))?;
     let group_info = VerifiableGroupInfo::tls_deserialize_exact_bytes(group_info)
         .map_err(|_| FoundRefusal::Malformed("GroupInfo"))?;
+    Ok((group_info, tree))
+}
+
+/// The components of a group's epoch; none is a room without its list.
+pub(super) fn components(mls: &PublicGroup) -> Result<&AppDataDictionary, FoundRefusal> {
+    dictionary(mls.group_context()).ok_or(FoundRefusal::ComponentMissing(component_id::PARTICIPANT_LIST))
+}
+
+/// Whether a GroupInfo is the group's, and signed by the leaf that it names.
+pub(super) fn check_signer(mls: &PublicGroup, group_info: &GroupInfo) -> Result<(), FoundRefusal> {
+    let signer = group_info.content().signer;
+    let leaf = mls
+        .leaf(LeafNodeIndex::new(signer))
+        .ok_or(FoundRefusal::Malformed("signer"))?;
+    let expected = Expected {
+        context: mls.group_context(),
+        confirmation_tag: group_info.confirmation_tag(),
+        signer,
+        signature_key: leaf.signature_key().as_slice(),
+    };
+    Ok(expected.check_full(group_info)?)
+}
+
+fn load(group_info: &[u8], ratchet_tree: &[u8]) -> Result<PublicGroup, FoundRefusal> {
+    let (group_info, tree) = parse(group_info, ratchet_tree)?;
     let (group, _) = PublicGroup::from_external(
         crypto::provider(),
         &Discard,
@@ -135,7 +170,7 @@ pub(super) fn check_context(
     Ok(())
 }
 
-pub(super) fn read<T: Decode>(components: &AppDataDictionary, id: u16) -> Result<Option<T>, FoundRefusal> {
+fn read<T: Decode>(components: &AppDataDictionary, id: u16) -> Result<Option<T>, FoundRefusal> {
     components
         .get(&id)
         .map(T::from_bytes)
@@ -143,12 +178,22 @@ pub(super) fn read<T: Decode>(components: &AppDataDictionary, id: u16) -> Result
         .map_err(|_| FoundRefusal::Component(id))
 }
 
+/// The participant list.
+pub(super) fn read_list(components: &AppDataDictionary) -> Result<ParticipantListData, FoundRefusal> {
+    let id = component_id::PARTICIPANT_LIST;
+    read(components, id)?.ok_or(FoundRefusal::ComponentMissing(id))
+}
+
+/// The list, if it is consistent in itself.
+pub(super) fn participants(list: ParticipantListData) -> Result<Participants, FoundRefusal> {
+    Participants::new(list).map_err(|_| FoundRefusal::Component(component_id::PARTICIPANT_LIST))
+}
+
 fn check_participants(
     components: &AppDataDictionary,
     creator: &MimiUri,
 ) -> Result<Participants, FoundRefusal> {
-    let id = component_id::PARTICIPANT_LIST;
-    let list: ParticipantListData = read(components, id)?.ok_or(FoundRefusal::ComponentMissing(id))?;
+    let list = read_list(components)?;
     let alone = [UserRolePair {
         user: creator.clone(),
         role_index: CREATOR_ROLE,
@@ -156,7 +201,7 @@ fn check_participants(
     if list.participants != alone {
         return Err(FoundRefusal::Participants);
     }
-    Participants::new(list).map_err(|_| FoundRefusal::Component(id))
+    participants(list)
 }
 
 pub(super) fn check_metadata(components: &AppDataDictionary, room: &MimiUri) -> Result<(), FoundRefusal> {

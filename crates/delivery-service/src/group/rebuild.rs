@@ -4,32 +4,30 @@
 //! where a group can begin; the entries behind it are judged again and applied. What was accepted once is accepted:
 //! lifetimes of key packages are not looked at, since a log that begins at the newest tree adds none after it.
 
-use super::found::{check_context, check_franking_agent, check_metadata, read, read_leaves};
-use super::group_info::Expected;
+use super::found::{
+    check_context, check_franking_agent, check_metadata, check_signer, components, parse, participants,
+    read_leaves, read_list,
+};
 use super::pending::Effect;
-use super::{Group, Judged, JudgedProposals, View, policy};
+use super::{Group, Judged, JudgedProposals, View};
 use crate::crypto;
 use crate::hub::HubIdentity;
 use crate::identity::Client;
 use crate::refusal::{FoundRefusal, NotAllowed, UpdateRefusal};
-use crate::roster::Participants;
 use crate::signing::Scheme;
-use mimi_wire::components::{ParticipantListData, component_id};
 use mimi_wire::mls::{Content, GroupInfo, MlsMessage, PublicMessage, Sender};
 use mimi_wire::protocol::{BundleBody, HandshakeBundle};
 use mimi_wire::{Decode as _, Domain, MimiUri};
-use openmls::group::{GroupId, MlsGroup, PublicGroup};
-use openmls::messages::group_info::VerifiableGroupInfo;
+use openmls::group::{MlsGroup, PublicGroup};
 use openmls::prelude::{
     BasicCredential, Capabilities, CredentialWithKey, LeafNodeIndex, LeafNodeParameters, OpenMlsProvider,
-    RatchetTreeIn, RequiredCapabilitiesExtension,
+    RequiredCapabilitiesExtension,
 };
 use openmls_rust_crypto::{MemoryStorage, RustCrypto};
 use openmls_traits::crypto::OpenMlsCrypto as _;
 use openmls_traits::signatures::{Signer, SignerError};
 use openmls_traits::types::{Ciphersuite, SignatureScheme};
 use std::collections::BTreeSet;
-use tls_codec::DeserializeBytes as _;
 use zeroize::Zeroizing;
 
 impl Group {
@@ -46,48 +44,20 @@ impl Group {
             return Err(FoundRefusal::ForeignRoom);
         }
         let wire = GroupInfo::from_bytes(group_info).map_err(|_| FoundRefusal::Malformed("GroupInfo"))?;
-        let number = wire.cipher_suite();
-        let refused = FoundRefusal::CipherSuite(number.0);
-        let (Some(suite), Some(scheme)) = (crypto::supported(number.0), Scheme::of(number)) else {
-            return Err(refused);
-        };
-        let mls = load(suite, &wire, group_info, ratchet_tree)?;
-        let signer = mls
-            .leaf(LeafNodeIndex::new(wire.content().signer))
-            .ok_or(FoundRefusal::Malformed("signer"))?;
-        Expected {
-            context: mls.group_context(),
-            confirmation_tag: wire.confirmation_tag(),
-            signer: wire.content().signer,
-            signature_key: signer.signature_key().as_slice(),
-        }
-        .check_full(&wire)?;
-
+        let suite = wire.cipher_suite();
+        let scheme = Scheme::of(suite).ok_or(FoundRefusal::CipherSuite(suite.0))?;
+        let mls = load(group_info, ratchet_tree)?;
+        check_signer(&mls, &wire)?;
         // Of the keys of that time, which need not be the newest.
         check_context(mls.group_context(), |senders| {
             hub.signer_among(scheme, senders).is_some()
         })?;
-        let id = component_id::PARTICIPANT_LIST;
-        let components =
-            super::context::dictionary(mls.group_context()).ok_or(FoundRefusal::ComponentMissing(id))?;
-        let list: ParticipantListData = read(components, id)?.ok_or(FoundRefusal::ComponentMissing(id))?;
-        let participants = Participants::new(list).map_err(|_| FoundRefusal::Component(id))?;
+        let components = components(&mls)?;
+        let participants = participants(read_list(components)?)?;
         check_metadata(components, room)?;
         check_franking_agent(components, |agent| hub.is_franking_agent(scheme, agent))?;
         let leaves = read_leaves(&mls)?;
-        let nobody = BTreeSet::new();
-        let policy = policy::build(components, &participants, &leaves, &nobody, &BTreeSet::new())
-            .map_err(FoundRefusal::Component)?;
-        Ok(Self {
-            room: room.clone(),
-            mls,
-            participants,
-            leaves,
-            policy,
-            pending: Vec::new(),
-            departing: BTreeSet::new(),
-            served_group_info: group_info.to_vec(),
-        })
+        Self::begun(room, mls, participants, leaves, group_info)
     }
 
     /// Judges an entry of the log again: what this hub accepted from a member's provider, or proposed itself.
@@ -167,17 +137,10 @@ impl Group {
 ///
 /// `PublicGroup` has no such way in, but whoever joins by external commit has: the group is taken from what openmls
 /// stores on the way to such a commit, which nobody ever sees.
-fn load(
-    suite: Ciphersuite,
-    wire: &GroupInfo,
-    group_info: &[u8],
-    ratchet_tree: &[u8],
-) -> Result<PublicGroup, FoundRefusal> {
+fn load(group_info: &[u8], ratchet_tree: &[u8]) -> Result<PublicGroup, FoundRefusal> {
     let mls = |error: &dyn std::fmt::Display| FoundRefusal::Mls(error.to_string());
-    let tree = RatchetTreeIn::tls_deserialize_exact_bytes(ratchet_tree)
-        .map_err(|_| FoundRefusal::Malformed("ratchet tree"))?;
-    let group_info = VerifiableGroupInfo::tls_deserialize_exact_bytes(group_info)
-        .map_err(|_| FoundRefusal::Malformed("GroupInfo"))?;
+    let (group_info, tree) = parse(group_info, ratchet_tree)?;
+    let (suite, group_id) = (group_info.ciphersuite(), group_info.group_id().clone());
     let required = group_info.group_context().required_capabilities();
     let capabilities = Capabilities::new(
         None,
@@ -208,7 +171,6 @@ fn load(
         .map_err(|e| mls(&e))?
         .finalize(&provider)
         .map_err(|e| mls(&e))?;
-    let group_id = GroupId::from_slice(wire.content().group_context.group_id.as_bytes());
     PublicGroup::load(&provider.first, &group_id)
         .map_err(|e| mls(&e))?
         .ok_or_else(|| mls(&"the group was not stored"))

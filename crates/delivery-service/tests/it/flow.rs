@@ -158,15 +158,7 @@ fn an_external_commit_meets_pending_removals() {
         // Carol leaves, the hub removes Bob, and Alice's second device comes in before any member commits.
         let bundle = room.clients[2].leave();
         room.accept(2, &bundle);
-        let judged = room.group.propose_removal(&room.hub, &bob, NOW).unwrap();
-        let Judged::Proposals(proposals) = &judged else {
-            panic!()
-        };
-        let removal = proposals.proposals[0].message().clone();
-        room.group.apply(judged).unwrap();
-        for client in &mut room.clients {
-            client.receive(&removal);
-        }
+        room.remove_by_hub(&bob);
         let laptop = room.join_externally("mimi://a.example/d/alice/laptop");
         // Carol's SelfRemove went along, the update of the list and the hub's Remove could not.
         assert_eq!(room.group.clients_of(&carol).count(), 0);
@@ -233,16 +225,8 @@ fn a_hub_with_newer_keys_goes_on_with_the_rooms_own() {
         };
         room.hub = HubIdentity::from_rings(domain("a.example"), seeds).unwrap();
         let carol = uri("mimi://c.example/u/carol");
-        let judged = room.group.propose_removal(&room.hub, &carol, NOW).unwrap();
-        let Judged::Proposals(proposals) = &judged else {
-            panic!()
-        };
-        let removal = proposals.proposals[0].message().clone();
-        room.group.apply(judged).unwrap();
         // Members verify it by what the room names.
-        for client in &mut room.clients {
-            client.receive(&removal);
-        }
+        room.remove_by_hub(&carol);
         room.join_externally("mimi://b.example/d/bob/laptop");
     });
 }

@@ -34,16 +34,7 @@ fn pending_removals_and_the_external_commit_that_meets_them_in(suite: Ciphersuit
     let again = rebuilt.judge_again(&room.hub, &left, Vec::new(), NOW).unwrap();
     follow(&room, &mut rebuilt, &left, again);
 
-    let judged = room.group.propose_removal(&room.hub, &bob, NOW).unwrap();
-    let Judged::Proposals(proposals) = &judged else {
-        panic!()
-    };
-    let removal = proposals.proposals[0].message().clone();
-    room.group.apply(judged).unwrap();
-    for client in &mut room.clients {
-        client.receive(&removal);
-    }
-    let removal = HandshakeBundle::proposals(removal, Vec::new()).unwrap();
+    let removal = HandshakeBundle::proposals(room.remove_by_hub(&bob), Vec::new()).unwrap();
     let again = rebuilt.judge_again(&room.hub, &removal, Vec::new(), NOW).unwrap();
     follow(&room, &mut rebuilt, &removal, again);
 

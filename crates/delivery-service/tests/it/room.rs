@@ -164,6 +164,20 @@ impl Room {
         Some(rebuilt)
     }
 
+    /// The hub takes a user with one client out; everybody is told. Gives its proposal.
+    pub fn remove_by_hub(&mut self, user: &MimiUri) -> MlsMessage {
+        let judged = self.group.propose_removal(&self.hub, user, NOW).unwrap();
+        let Judged::Proposals(proposals) = &judged else {
+            panic!("no proposals")
+        };
+        let removal = proposals.proposals[0].message().clone();
+        self.group.apply(judged).unwrap();
+        for client in &mut self.clients {
+            client.receive(&removal);
+        }
+        removal
+    }
+
     /// Adds a user with one client.
     pub fn add_user(&mut self, by: usize, client: &str) -> usize {
         let client = TestClient::of(self.suite(), client);
