@@ -7,8 +7,8 @@
 //! A wish is a request, never an order: whoever controls a homeserver can make one up, so a client shows it to its user
 //! before it lets anybody into a room.
 
+pub use client_api::{Want, WishOutcome};
 use mimi_wire::uri::MimiUri;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::outbox::OutboxBody;
@@ -17,82 +17,6 @@ use crate::records::key;
 
 /// Wishes that a user may have open at once.
 pub(crate) const MOST_WISHES: usize = 100;
-
-/// What is wished for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "want", rename_all = "snake_case")]
-pub enum Want {
-    /// Found a room and add these users.
-    Start {
-        /// User URIs.
-        users: Vec<String>,
-        /// The room's name.
-        name: Option<String>,
-    },
-    /// Add a user to the room.
-    Add {
-        /// The user's URI.
-        user: String,
-    },
-    /// Take a user out of the room.
-    Remove {
-        /// The user's URI.
-        user: String,
-    },
-    /// Take a user out and keep them out.
-    Ban {
-        /// The user's URI.
-        user: String,
-    },
-    /// Let a banned user in again.
-    Unban {
-        /// The user's URI.
-        user: String,
-    },
-    /// Give a user another role.
-    SetRole {
-        /// The user's URI.
-        user: String,
-        /// The role's index.
-        role: u32,
-    },
-    /// Change the room's name.
-    Rename {
-        /// The name.
-        name: String,
-    },
-    /// Change the room's subject.
-    SetTopic {
-        /// The subject.
-        topic: String,
-    },
-    /// Change the room's picture.
-    SetPicture {
-        /// Its `https` address; empty: none.
-        address: String,
-    },
-    /// Leave the room.
-    Leave,
-}
-
-impl Want {
-    /// In words, for people: "add mimi://b.example/u/bob".
-    pub fn words(&self) -> String {
-        match self {
-            Self::Start { users, .. } => format!("start a chat with {}", users.join(", ")),
-            Self::Add { user } => format!("add {user}"),
-            Self::Remove { user } => format!("remove {user}"),
-            Self::Ban { user } => format!("ban {user}"),
-            Self::Unban { user } => format!("unban {user}"),
-            Self::SetRole { user, role } => format!("give {user} role {role}"),
-            Self::Rename { name } => format!("rename the room to {name:?}"),
-            Self::SetTopic { topic } => format!("set the topic to {topic:?}"),
-            Self::SetPicture { address } if address.is_empty() => "take the room's picture away".to_owned(),
-            Self::SetPicture { address } => format!("set the room's picture to {address}"),
-            Self::Leave => "leave the room".to_owned(),
-        }
-    }
-}
 
 /// An open wish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,23 +32,6 @@ pub struct Wish {
     /// What is wished for.
     #[serde(flatten)]
     pub want: Want,
-}
-
-/// What became of a wish.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum WishOutcome {
-    /// Done.
-    Done {
-        /// The room, where one was founded.
-        #[serde(default)]
-        room: Option<String>,
-    },
-    /// Not done, for good.
-    Declined {
-        /// Why, for people.
-        reason: String,
-    },
 }
 
 /// The id of the wish that a Matrix event makes.

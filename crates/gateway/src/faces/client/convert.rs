@@ -2,7 +2,7 @@
 
 use mls_client::api::{
     B64, FeedEntry, FeedItem, KeyPackageStock, LogPage, RefusalCode, RoomSummary, SubmissionState,
-    SubmissionStatus, SuiteStock, Want, Wish,
+    SubmissionStatus, SuiteStock, Wish,
 };
 use room_engine::carrier::{self, SubmissionRefusal};
 use room_engine::{RoomView, UserRoom};
@@ -82,23 +82,7 @@ pub(super) fn wish(wish: room_engine::wish::Wish) -> Wish {
         at: wish.at,
         room: wish.room,
         asked_in: wish.asked_in,
-        want: want(wish.want),
-    }
-}
-
-fn want(want: room_engine::wish::Want) -> Want {
-    use room_engine::wish::Want as From;
-    match want {
-        From::Start { users, name } => Want::Start { users, name },
-        From::Add { user } => Want::Add { user },
-        From::Remove { user } => Want::Remove { user },
-        From::Ban { user } => Want::Ban { user },
-        From::Unban { user } => Want::Unban { user },
-        From::SetRole { user, role } => Want::SetRole { user, role },
-        From::Rename { name } => Want::Rename { name },
-        From::SetTopic { topic } => Want::SetTopic { topic },
-        From::SetPicture { address } => Want::SetPicture { address },
-        From::Leave => Want::Leave,
+        want: wish.want,
     }
 }
 

@@ -39,10 +39,7 @@ pub(super) async fn settle(
     const NAME: &str = "wishes";
     let call = Call::new(NAME, request);
     let (who, ctx) = (call.who(&face).await?, call.ctx());
-    let outcome = match call.json(&face).await? {
-        WishOutcome::Done { room } => room_engine::wish::WishOutcome::Done { room },
-        WishOutcome::Declined { reason } => room_engine::wish::WishOutcome::Declined { reason },
-    };
+    let outcome: WishOutcome = call.json(&face).await?;
     let settled = face.0.engine.settle_wish(ctx, &who.user, &id, outcome).await;
     settled.map_err(|e| Problem::refusal(NAME, &e))?;
     Ok(StatusCode::NO_CONTENT)
