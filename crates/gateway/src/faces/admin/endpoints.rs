@@ -128,8 +128,9 @@ pub(super) async fn remove_account(
 }
 
 pub(super) async fn rooms(State(face): State<AdminFace>) -> Result<Json<Vec<Room>>, Problem> {
+    let leader = leader(&face);
     let rooms = face.0.engine.rooms().await?.into_iter();
-    Ok(Json(rooms.map(|view| shown(&face, view)).collect()))
+    Ok(Json(rooms.map(|view| shown(leader.clone(), view)).collect()))
 }
 
 fn room_uri(text: &str) -> Result<MimiUri, Problem> {
@@ -191,12 +192,17 @@ pub(super) async fn room(
         .room(&uri)
         .await?
         .ok_or(Refusal::Unknown { what: "room" })?;
-    Ok(Json(shown(&face, view)))
+    Ok(Json(shown(leader(&face), view)))
 }
 
-fn shown(face: &AdminFace, view: RoomView) -> Room {
+/// The node that orders, where there are several.
+fn leader(face: &AdminFace) -> Option<String> {
+    face.0.cluster.as_ref().and_then(|cluster| cluster.view().leader)
+}
+
+fn shown(leader: Option<String>, view: RoomView) -> Room {
     Room {
-        leader: face.0.cluster.as_ref().and_then(|cluster| cluster.view().leader),
+        leader,
         ..view.into()
     }
 }
