@@ -1,22 +1,17 @@
 //! A store that fails at any write: nothing acknowledged is lost, nothing is done twice.
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-use store::{
-    Batch, BlobHash, Collected, Committed, Guard, MemoryStore, OwnerKey, Scan, Snapshot, Space, Stats, Store,
-    StoreError, Verify, VerifyReport,
-};
+use store::{Batch, Committed, MemoryStore, Store as _, StoreError};
 
+use crate::hooked::{Hook, Hooked};
 use crate::world::{A, B, World, uri};
 
 /// So many of a hundred commits fail, scattered; about half of those have been written all the same, as when the answer
 /// of a store is lost.
+#[derive(Default)]
 pub(crate) struct Failing {
-    inner: MemoryStore,
     commits: AtomicU32,
     pub(crate) percent: AtomicU32,
 }
@@ -37,57 +32,22 @@ fn fault() -> StoreError {
 }
 
 #[async_trait]
-impl Store for Failing {
-    async fn acquire(&self, owner: &OwnerKey) -> Result<Guard, StoreError> {
-        self.inner.acquire(owner).await
-    }
-    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+impl Hook for Failing {
+    async fn commit(&self, store: &MemoryStore, batch: Batch) -> Result<Committed, StoreError> {
         let count = self.commits.fetch_add(1, Ordering::Relaxed);
         let scattered = count.wrapping_mul(2_654_435_761) >> 16;
         if scattered % 100 >= self.percent.load(Ordering::Relaxed) {
-            return self.inner.commit(batch).await;
+            return store.commit(batch).await;
         }
         if (scattered >> 8).is_multiple_of(2) {
-            self.inner.commit(batch).await?;
+            store.commit(batch).await?;
         }
         Err(fault())
     }
-    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.inner.get(space, key).await
-    }
-    async fn scan(&self, scan: Scan) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.inner.scan(scan).await
-    }
-    async fn blob_put(&self, bytes: Bytes) -> Result<BlobHash, StoreError> {
-        self.inner.blob_put(bytes).await
-    }
-    async fn blob_get(&self, hash: &BlobHash) -> Result<Option<Bytes>, StoreError> {
-        self.inner.blob_get(hash).await
-    }
-    async fn collect_blobs(
-        &self,
-        referenced: HashSet<BlobHash>,
-        grace: Duration,
-    ) -> Result<Collected, StoreError> {
-        self.inner.collect_blobs(referenced, grace).await
-    }
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.inner.snapshot().await
-    }
-    async fn verify(&self, depth: Verify) -> Result<VerifyReport, StoreError> {
-        self.inner.verify(depth).await
-    }
-    async fn stats(&self) -> Result<Stats, StoreError> {
-        self.inner.stats().await
-    }
 }
 
-pub(crate) fn failing() -> Arc<Failing> {
-    Arc::new(Failing {
-        inner: MemoryStore::new(),
-        commits: AtomicU32::new(0),
-        percent: AtomicU32::new(0),
-    })
+pub(crate) fn failing() -> Arc<Hooked<Failing>> {
+    Arc::default()
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod faces;
 mod faults;
 mod follower;
 mod graph;
+mod hooked;
 mod hostile;
 mod inbox;
 mod keys;

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::faults::{Failing, failing};
+use crate::hooked::Hooked;
 use crate::world::{A, B, World, ctx, domain, uri};
 
 const BOB: &str = "mimi://b.example/u/bob";
 
 /// A room of alice's with bob in it, and the stores of both providers.
-async fn room() -> (Arc<World>, MimiUri, Arc<Failing>, Arc<Failing>) {
+async fn room() -> (Arc<World>, MimiUri, Arc<Hooked<Failing>>, Arc<Hooked<Failing>>) {
     let (store_a, store_b) = (failing(), failing());
     let world = World::on(vec![(A, store_a.clone()), (B, store_b.clone())]).await;
     let (mut alice, _) = world.user(A, "alice").await;

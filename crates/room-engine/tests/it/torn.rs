@@ -3,16 +3,13 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use room_engine::FeedItem;
-use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::{
-    Batch, BlobHash, Collected, Committed, Guard, MemoryStore, OwnerKey, Scan, Snapshot, Space, Stats, Store,
-    StoreError, Verify, VerifyReport,
-};
+use store::{MemoryStore, Scan, Space, Store, StoreError};
 
+use crate::hooked::{Hook, Hooked};
 use crate::world::{A, B, Person, World, uri};
 
 const AMY: &str = "mimi://a.example/u/amy";
@@ -21,8 +18,8 @@ const BOB: &str = "mimi://b.example/u/bob";
 type Happens = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A store from which, before a certain space is read for the first time, something else happens.
+#[derive(Default)]
 struct Late {
-    inner: MemoryStore,
     before: Mutex<Option<(Space, Happens)>>,
     /// A record that the next two who read it find as it was before.
     former: Mutex<Option<(Space, Bytes, u32)>>,
@@ -46,14 +43,8 @@ impl Late {
 }
 
 #[async_trait]
-impl Store for Late {
-    async fn acquire(&self, owner: &OwnerKey) -> Result<Guard, StoreError> {
-        self.inner.acquire(owner).await
-    }
-    async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
-        self.inner.commit(batch).await
-    }
-    async fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+impl Hook for Late {
+    async fn get(&self, store: &MemoryStore, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.reads(space).await;
         if let Some((_, former, times)) = self.former.lock().unwrap().as_mut().filter(|f| f.0 == space)
             && *times > 0
@@ -61,43 +52,17 @@ impl Store for Late {
             *times -= 1;
             return Ok(Some(former.clone()));
         }
-        self.inner.get(space, key).await
+        store.get(space, key).await
     }
-    async fn scan(&self, scan: Scan) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+    async fn scan(&self, store: &MemoryStore, scan: Scan) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         self.reads(scan.space).await;
-        self.inner.scan(scan).await
-    }
-    async fn blob_put(&self, bytes: Bytes) -> Result<BlobHash, StoreError> {
-        self.inner.blob_put(bytes).await
-    }
-    async fn blob_get(&self, hash: &BlobHash) -> Result<Option<Bytes>, StoreError> {
-        self.inner.blob_get(hash).await
-    }
-    async fn collect_blobs(
-        &self,
-        referenced: HashSet<BlobHash>,
-        grace: Duration,
-    ) -> Result<Collected, StoreError> {
-        self.inner.collect_blobs(referenced, grace).await
-    }
-    async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.inner.snapshot().await
-    }
-    async fn verify(&self, depth: Verify) -> Result<VerifyReport, StoreError> {
-        self.inner.verify(depth).await
-    }
-    async fn stats(&self) -> Result<Stats, StoreError> {
-        self.inner.stats().await
+        store.scan(scan).await
     }
 }
 
 /// A club of Alice and Amy, whose provider's store this is.
-async fn club() -> (Arc<World>, Arc<Late>, String, Person, Person) {
-    let late = Arc::new(Late {
-        inner: MemoryStore::new(),
-        before: Mutex::default(),
-        former: Mutex::default(),
-    });
+async fn club() -> (Arc<World>, Arc<Hooked<Late>>, String, Person, Person) {
+    let late = Arc::<Hooked<Late>>::default();
     let world = World::on(vec![(A, late.clone()), (B, Arc::new(MemoryStore::new()))]).await;
     let (mut alice, _) = world.user(A, "alice").await;
     let (mut amy, _) = world.user(A, "amy").await;
