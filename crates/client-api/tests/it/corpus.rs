@@ -6,7 +6,6 @@ mod checks;
 mod replay;
 
 use checks::KINDS;
-use std::path::Path;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
@@ -128,14 +127,12 @@ fn samples() {
 /// Writes the corpus anew when asked to.
 #[test]
 fn update() {
-    if std::env::var_os("UPDATE_CORPUS").is_none() {
+    if !replay::updates() {
         return;
     }
-    let folder = Path::new(FUZZ).join("corpus/bodies");
-    std::fs::create_dir_all(&folder).unwrap();
     for (number, (kind, json)) in SAMPLES.iter().enumerate() {
         let place = KINDS.iter().position(|(of, _)| of == kind).unwrap();
         let input = [&[u8::try_from(place).unwrap()], json.as_bytes()].concat();
-        std::fs::write(folder.join(format!("{kind}-{number}")), input).unwrap();
+        replay::write(FUZZ, "bodies", &format!("{kind}-{number}"), &input);
     }
 }

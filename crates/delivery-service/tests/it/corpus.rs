@@ -22,7 +22,7 @@ fn judge() {
 /// Writes the corpus, and the room that it is for, anew when asked to.
 #[test]
 fn update() {
-    if std::env::var_os("UPDATE_CORPUS").is_none() {
+    if !replay::updates() {
         return;
     }
     let mut room = Room::of_three();
@@ -32,11 +32,9 @@ fn update() {
     )
     .unwrap();
     let write = |kind: &str, name: &str, octets: &[u8]| {
-        let folder = Path::new(FUZZ).join("corpus/judge");
-        std::fs::create_dir_all(&folder).unwrap();
         let first = checks::KINDS.iter().position(|known| *known == kind).unwrap();
         let input = [&[u8::try_from(first).unwrap()], octets].concat();
-        std::fs::write(folder.join(name), input).unwrap();
+        replay::write(FUZZ, "judge", name, &input);
     };
     let dave = TestClient::new("mimi://d.example/d/dave/phone");
     let package = dave.key_package().tls_serialize_detached().unwrap();

@@ -12,7 +12,6 @@ use matrix_wire::keys::OwnKeys;
 use serde_json::{Value, json};
 use simple_dns::rdata::{RData, SRV};
 use simple_dns::{CLASS, Name, Packet, ResourceRecord};
-use std::path::Path;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
@@ -74,14 +73,10 @@ fn srv(records: &[(u16, u16, u16, &str)]) -> Vec<u8> {
 /// Writes the corpus anew when asked to.
 #[test]
 fn update() {
-    if std::env::var_os("UPDATE_CORPUS").is_none() {
+    if !replay::updates() {
         return;
     }
-    let write = |target: &str, name: &str, octets: &[u8]| {
-        let folder = Path::new(FUZZ).join("corpus").join(target);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(name), octets).unwrap();
-    };
+    let write = |target: &str, name: &str, input: &[u8]| replay::write(FUZZ, target, name, input);
     let signed = auth::sign(
         &IDENTITY,
         "GET",

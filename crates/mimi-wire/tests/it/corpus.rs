@@ -3,8 +3,7 @@
 #[path = "../../fuzz/checks.rs"]
 mod checks;
 
-use crate::replay::replay;
-use crate::{bodies, strategies};
+use crate::{bodies, replay, strategies};
 use mimi_wire::Encode;
 use mimi_wire::content::{Disposition, ExternalPart, MimiContent, NestedPart, PartSemantics};
 use mimi_wire::policy::Preset;
@@ -12,36 +11,31 @@ use mimi_wire::view::KINDS;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use std::path::Path;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
 #[test]
 fn wire() {
-    replay(FUZZ, "wire", checks::wire);
+    replay::replay(FUZZ, "wire", checks::wire);
 }
 
 #[test]
 fn content() {
-    replay(FUZZ, "content", checks::content);
+    replay::replay(FUZZ, "content", checks::content);
 }
 
 #[test]
 fn text() {
-    replay(FUZZ, "text", checks::text);
+    replay::replay(FUZZ, "text", checks::text);
 }
 
 /// Writes the corpus anew when asked to.
 #[test]
 fn update() {
-    if std::env::var_os("UPDATE_CORPUS").is_none() {
+    if !replay::updates() {
         return;
     }
-    let write = |target: &str, name: &str, bytes: &[u8]| {
-        let folder = Path::new(FUZZ).join("corpus").join(target);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(name), bytes).unwrap();
-    };
+    let write = |target: &str, name: &str, input: &[u8]| replay::write(FUZZ, target, name, input);
     let mut runner = TestRunner::deterministic();
     macro_rules! sample {
         ($($kind:literal: $strategy:expr;)*) => {$(

@@ -1,4 +1,4 @@
-//! Replays the corpus of a fuzz target on the stable compiler.
+//! Replays the corpus of a fuzz target on the stable compiler, and writes it.
 
 use std::path::Path;
 
@@ -21,4 +21,16 @@ pub(crate) fn replay(fuzz: &str, target: &str, check: fn(&[u8])) {
             check(&changed);
         }
     }
+}
+
+/// Whether the corpus is to be written anew.
+pub(crate) fn updates() -> bool {
+    std::env::var_os("UPDATE_CORPUS").is_some()
+}
+
+/// Writes an input of a target's corpus.
+pub(crate) fn write(fuzz: &str, target: &str, name: &str, input: &[u8]) {
+    let folder = Path::new(fuzz).join("corpus").join(target);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(name), input).unwrap();
 }

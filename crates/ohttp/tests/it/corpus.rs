@@ -7,7 +7,6 @@ mod replay;
 
 use ohttp::Sender;
 use ohttp::bhttp::{Request, Response};
-use std::path::Path;
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
@@ -24,14 +23,10 @@ fn oblivious() {
 /// Writes the corpus anew when asked to.
 #[test]
 fn update() {
-    if std::env::var_os("UPDATE_CORPUS").is_none() {
+    if !replay::updates() {
         return;
     }
-    let write = |target: &str, name: &str, octets: &[u8]| {
-        let folder = Path::new(FUZZ).join("corpus").join(target);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(name), octets).unwrap();
-    };
+    let write = |target: &str, name: &str, input: &[u8]| replay::write(FUZZ, target, name, input);
     let request = Request {
         fields: vec![(b"accept".to_vec(), b"*/*".to_vec())],
         content: b"content".to_vec(),

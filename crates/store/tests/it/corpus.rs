@@ -7,7 +7,6 @@ mod replay;
 
 use crate::import::exported;
 use crate::model::block_on;
-use std::path::Path;
 use store::{Batch, Guard, OwnerKey, Space};
 
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
@@ -25,14 +24,10 @@ fn export() {
 /// Writes the corpus anew when asked to.
 #[test]
 fn update() {
-    if std::env::var_os("UPDATE_CORPUS").is_none() {
+    if !replay::updates() {
         return;
     }
-    let write = |target: &str, name: &str, octets: &[u8]| {
-        let folder = Path::new(FUZZ).join("corpus").join(target);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(name), octets).unwrap();
-    };
+    let write = |target: &str, name: &str, input: &[u8]| replay::write(FUZZ, target, name, input);
     let owner = OwnerKey::new("room");
     let guard = Guard {
         owner: owner.clone(),
