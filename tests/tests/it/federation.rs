@@ -332,6 +332,27 @@ impl Two {
             .unwrap();
         line.trim_matches('"').to_owned()
     }
+
+    /// Has the homeserver take part in the graph of a MIMI room. Gives the graph.
+    async fn witness(&self, room: &str) -> String {
+        self.node.graph(&["invite", room, &self.sam.id]).await.unwrap();
+        let graph = eventually("the invitation arrives", WITHIN, || async {
+            Ok(self.sam.invites().await?.into_iter().next())
+        })
+        .await
+        .unwrap();
+        self.sam.join_via(&graph, &self.node_name()).await.unwrap();
+        graph
+    }
+
+    /// Waits until node and homeserver have one state of a MIMI room's graph.
+    async fn same_state(&self, room: &str, graph: &str) {
+        eventually("both have the same state", WITHIN, || async {
+            Ok((self.node_state(room).await == self.sam.room_state(graph).await?).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
 }
 
 /// A homeserver's user is invited into the graph of a MIMI room; its homeserver stores and serves the carrier events,
@@ -351,13 +372,7 @@ async fn a_witness_of_a_mimi_room() {
     let room = room["room"].as_str().unwrap().to_owned();
     alice.send(&room, "before", WITHIN).await.unwrap();
 
-    two.node.graph(&["invite", &room, &two.sam.id]).await.unwrap();
-    let graph = eventually("the invitation arrives", WITHIN, || async {
-        Ok(two.sam.invites().await?.into_iter().next())
-    })
-    .await
-    .unwrap();
-    two.sam.join_via(&graph, &two.node_name()).await.unwrap();
+    let graph = two.witness(&room).await;
     alice.send(&room, "after", WITHIN).await.unwrap();
 
     let carriers: BTreeSet<String> = alice
@@ -373,11 +388,7 @@ async fn a_witness_of_a_mimi_room() {
     })
     .await
     .unwrap();
-    eventually("both have the same state", WITHIN, || async {
-        Ok((two.node_state(&room).await == two.sam.room_state(&graph).await?).then_some(()))
-    })
-    .await
-    .unwrap();
+    two.same_state(&room, &graph).await;
     // A moderator of its own side takes carriers out and throws the node out: the log of the room is untouched.
     let first = carriers.first().unwrap();
     let redact = format!("/_matrix/client/v3/rooms/{graph}/redact/{first}/r1");
@@ -430,13 +441,7 @@ async fn a_room_is_made_again_from_what_a_witness_holds() {
         .await
         .unwrap();
     alice.send(&room, "one", WITHIN).await.unwrap();
-    two.node.graph(&["invite", &room, &two.sam.id]).await.unwrap();
-    let graph = eventually("the invitation arrives", WITHIN, || async {
-        Ok(two.sam.invites().await?.into_iter().next())
-    })
-    .await
-    .unwrap();
-    two.sam.join_via(&graph, &two.node_name()).await.unwrap();
+    let graph = two.witness(&room).await;
     amy.send(&room, "two", WITHIN).await.unwrap();
     let ours = two.node_events(&room).await;
     // Whoever looks back in the room has the witness fetch what was there before it came.
@@ -481,10 +486,6 @@ async fn a_room_is_made_again_from_what_a_witness_holds() {
             .collect();
         assert_eq!(texts, ["one", "two", "after the fire"]);
     }
-    eventually("both have the same state", WITHIN, || async {
-        Ok((two.node_state(&room).await == two.sam.room_state(&graph).await?).then_some(()))
-    })
-    .await
-    .unwrap();
+    two.same_state(&room, &graph).await;
     two.end().await;
 }
