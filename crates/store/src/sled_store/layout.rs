@@ -40,8 +40,7 @@ const MAGIC: &str = "causeway-store ";
 /// The locked directory of a store.
 pub(super) struct Layout {
     path: PathBuf,
-    /// Held, never read: the lock goes with it.
-    _lock: File,
+    lock: File,
     head: File,
 }
 
@@ -66,7 +65,7 @@ impl Layout {
         }
         let layout = Layout {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
             head: open_file(&path.join("HEAD"))?,
         };
         if created {
@@ -157,6 +156,19 @@ impl Layout {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The locked file as a child inherits it.
+    #[cfg(test)]
+    pub(super) fn lock_again(&self) -> File {
+        self.lock.try_clone().unwrap()
+    }
+}
+
+impl Drop for Layout {
+    /// Closing the file is not enough: a process that is just being started holds it too, until it runs its own program.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
     }
 }
 

@@ -30,6 +30,17 @@ async fn a_store_is_open_once() {
     );
 }
 
+/// A process that is being started holds what its parent has open until it runs its own program.
+#[tokio::test]
+async fn a_closed_store_can_be_opened_while_a_child_still_holds_the_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await.unwrap();
+    let inherited = store.shared.layout.lock_again();
+    store.close().await;
+    open(dir.path()).await.unwrap();
+    drop(inherited);
+}
+
 #[tokio::test]
 async fn others_cannot_look_into_it() {
     let dir = tempfile::tempdir().unwrap();
