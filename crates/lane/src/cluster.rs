@@ -22,9 +22,11 @@ use super::network::{Link, LinkError, Peers, ask};
 use super::rpc::Call;
 use super::snapshot::Turnover;
 use super::types::{Member, NodeName, Proposal, Types};
+use intake::Intake;
 
 mod answer;
 mod blobs;
+mod intake;
 mod members;
 mod take_over;
 
@@ -135,7 +137,7 @@ struct Inner {
     terms: watch::Sender<Option<u64>>,
     /// Members that others told of, until the log does.
     learned: Mutex<BTreeMap<NodeName, Member>>,
-    staging: tokio::sync::Mutex<Option<(NodeName, u64)>>,
+    intake: tokio::sync::Mutex<Intake>,
     changing: tokio::sync::Mutex<()>,
     /// When another node last spoke as the one that leads.
     heard: Mutex<Instant>,
@@ -190,7 +192,7 @@ impl Cluster {
             log: Mutex::default(),
             terms: watch::channel(None).0,
             learned: Mutex::default(),
-            staging: tokio::sync::Mutex::default(),
+            intake: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             heard: Mutex::new(Instant::now()),
             stop: watch::channel(false).0,

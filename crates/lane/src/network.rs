@@ -22,8 +22,6 @@ use super::wire::{Install, Plain, decode, encode};
 
 /// How long one message of a snapshot may take.
 const CHUNK_TIME: Duration = Duration::from_secs(30);
-/// How long the other node may take to put a snapshot in place.
-const INSTALL_TIME: Duration = Duration::from_mins(10);
 
 /// Why a node got no answer from another.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -152,7 +150,15 @@ impl Peer {
             meta: snapshot.meta,
             parts: number,
         };
-        Ok(self.say(rpc::INSTALL, &message, INSTALL_TIME).await?)
+        let message = encode(&message).map_err(lost)?;
+        loop {
+            let call = Call::post(rpc::INSTALL, message.clone(), CHUNK_TIME);
+            let answer = self.ask(call).await?;
+            // Empty while the other node is at it.
+            if !answer.is_empty() {
+                return decode(&answer).map_err(lost);
+            }
+        }
     }
 }
 

@@ -27,6 +27,8 @@ struct Disk {
     synced: usize,
     /// Octets there is room for.
     room: usize,
+    /// How long a sync takes.
+    sync: Duration,
 }
 
 /// See the module. A clone is another handle on the same open store.
@@ -40,7 +42,6 @@ pub struct SimStore {
     seen: MemoryStore,
     /// Held where batches are put in order.
     order: Arc<tokio::sync::Mutex<()>>,
-    sync: Duration,
 }
 
 /// What ends with the process.
@@ -60,12 +61,13 @@ impl SimStore {
     pub async fn create(sync: Duration) -> SimStore {
         let disk = Disk {
             room: usize::MAX,
+            sync,
             ..Disk::default()
         };
-        SimStore::open(Arc::new(Mutex::new(disk)), MemoryStore::new(), sync).await
+        SimStore::open(Arc::new(Mutex::new(disk)), MemoryStore::new()).await
     }
 
-    async fn open(disk: Arc<Mutex<Disk>>, blobs: MemoryStore, sync: Duration) -> SimStore {
+    async fn open(disk: Arc<Mutex<Disk>>, blobs: MemoryStore) -> SimStore {
         let ahead = MemoryStore::new();
         let seen = blobs;
         let mut at = 0;
@@ -98,7 +100,6 @@ impl SimStore {
             ahead,
             seen,
             order: Arc::default(),
-            sync,
         }
     }
 
@@ -121,13 +122,18 @@ impl SimStore {
                 let _ = blobs.blob_put(bytes).await;
             }
         }
-        SimStore::open(self.disk.clone(), blobs, self.sync).await
+        SimStore::open(self.disk.clone(), blobs).await
     }
 
     /// From now on there is room for so many octets more, or (none) for any number.
     pub fn fill(&self, more: Option<usize>) {
         let mut disk = lock(&self.disk);
         disk.room = more.map_or(usize::MAX, |more| disk.octets.len().saturating_add(more));
+    }
+
+    /// From now on a sync takes this long.
+    pub fn slow(&self, sync: Duration) {
+        lock(&self.disk).sync = sync;
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -184,7 +190,8 @@ impl Store for SimStore {
         };
         lock(&self.open).unsynced.push((end, batch));
         drop(order);
-        tokio::time::sleep(self.sync).await;
+        let sync = lock(&self.disk).sync;
+        tokio::time::sleep(sync).await;
         self.check()?;
         let _order = self.order.lock().await;
         let synced = {

@@ -2,18 +2,16 @@
 
 use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
-use openraft::Snapshot;
 use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest, VoteRequest};
 use std::future::Future;
 use std::io;
 use store::{BlobHash, StoreError};
 use tokio::time::Instant;
 
-use super::{Cluster, Lane, lock};
+use super::{Cluster, lock};
 use crate::rpc::{self, Answer};
-use crate::snapshot::{self, Handed};
 use crate::types::{NodeName, Types};
-use crate::wire::{Install, Plain, decode, encode};
+use crate::wire::{Plain, decode, encode};
 
 /// Who takes part: names and how to reach them, as JSON.
 pub(super) const MEMBERS: &str = "/members";
@@ -58,7 +56,7 @@ impl Cluster {
                 })
                 .await
             }
-            ("POST", rpc::INSTALL) => self.install(from, &raft, &body).await,
+            ("POST", rpc::INSTALL) => self.install(from, &raft, body).await,
             ("GET", MEMBERS) => {
                 let mut members = self.others();
                 members.insert(self.0.settings.name.clone(), self.0.settings.member.clone());
@@ -70,56 +68,6 @@ impl Cluster {
             ("PUT", path) if path.starts_with(rpc::BLOB) => self.take_blob(path, body).await,
             _ => return None,
         })
-    }
-
-    async fn stage(&self, from: &NodeName, path: &str, body: &Bytes) -> Answer {
-        let Some(number) = path.strip_prefix(rpc::STAGE).and_then(|n| n.parse::<u64>().ok()) else {
-            return Answer::error(400, "no number of a part");
-        };
-        let mut staging = self.0.staging.lock().await;
-        let next = staging
-            .take()
-            .filter(|(sender, _)| sender == from)
-            .map_or(0, |(_, next)| next);
-        if number != 0 && number != next {
-            return Answer::error(409, "another snapshot came in between, begin again");
-        }
-        match snapshot::stage(self.0.local.as_ref(), number, body).await {
-            Ok(()) => {
-                *staging = Some((from.clone(), number.saturating_add(1)));
-                Answer::ok(Bytes::new())
-            }
-            Err(error) => Answer::error(503, error),
-        }
-    }
-
-    async fn install(&self, from: &NodeName, raft: &Lane, body: &[u8]) -> Answer {
-        let Install { vote, meta, parts } = match decode(body) {
-            Ok(message) => message,
-            Err(error) => return Answer::error(400, error),
-        };
-        let mut staging = self.0.staging.lock().await;
-        if staging.take() != Some((from.clone(), parts)) {
-            return Answer::error(409, "parts of the snapshot are missing, begin again");
-        }
-        let handed = Snapshot {
-            meta,
-            snapshot: Handed::default(),
-        };
-        let answer = answered(raft.install_full_snapshot(vote, handed)).await;
-        drop(staging);
-        lock(&self.0.learned).clear();
-        if let Err(error) = self.0.lineage.load(self.0.local.as_ref()).await {
-            tracing::error!(%error, "the statements of a snapshot can't be read");
-        }
-        let cluster = self.clone();
-        tokio::spawn(async move {
-            match cluster.fetch_blobs().await {
-                Ok(fetched) => tracing::info!(fetched, "blobs of the snapshot are here"),
-                Err(error) => tracing::warn!(%error, "blobs of the snapshot are fetched when they are read"),
-            }
-        });
-        answer
     }
 
     async fn blob(&self, path: &str) -> Answer {
@@ -178,7 +126,9 @@ where
     }
 }
 
-async fn answered<A: Plain, E: std::fmt::Display>(done: impl Future<Output = Result<A, E>>) -> Answer {
+pub(super) async fn answered<A: Plain, E: std::fmt::Display>(
+    done: impl Future<Output = Result<A, E>>,
+) -> Answer {
     match done.await {
         Ok(answer) => encode(&answer).map_or_else(|e: io::Error| Answer::error(500, e), Answer::ok),
         Err(error) => Answer::error(503, error),

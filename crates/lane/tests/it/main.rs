@@ -14,6 +14,7 @@ mod blobs;
 #[allow(dead_code, reason = "the engine's tests use all of it")]
 #[path = "../../../room-engine/tests/it/faces.rs"]
 mod faces;
+mod intake;
 mod net;
 mod sim;
 mod suite;

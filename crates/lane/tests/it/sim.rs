@@ -119,6 +119,13 @@ fn own_commits_do_not_outrun_what_is_still_to_be_read() {
     }
 }
 
+/// A node died while it put a snapshot in place. The one that had handed it in waited ten minutes for the answer, and sent
+/// it nothing else.
+#[test]
+fn nobody_waits_for_a_node_that_died_with_a_snapshot() {
+    tell(3640, provider::story);
+}
+
 /// Two traces, and where they part.
 fn same(one: &[String], again: &[String]) {
     for (at, (one, again)) in one.iter().zip(again).enumerate() {

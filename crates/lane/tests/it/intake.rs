@@ -1,0 +1,67 @@
+//! A node that takes long to put a snapshot in place.
+
+use crate::world::World;
+use std::time::Duration;
+use store::{Batch, Space, Store as _};
+
+/// More than a call may take altogether.
+const SYNC: Duration = Duration::from_secs(9);
+
+/// Two nodes with something in their store, and a third one on a slow disk.
+async fn with_a_slow_third() -> World {
+    let mut world = World::founded_by(1, 3, 2).await;
+    let leader = world.leader().await;
+    let (_, store) = world.store(leader).unwrap();
+    for space in [Space::Room, Space::Outbox, Space::Feed] {
+        let mut batch = Batch::new();
+        batch.put(space, "key", "value");
+        store.commit(batch).await.unwrap();
+    }
+    world.start_joining(2).await;
+    world.nodes[2].disk.slow(SYNC);
+    world
+}
+
+/// Adds the third node in the background.
+async fn add_third(world: &World) -> tokio::task::JoinHandle<()> {
+    let leader = world.nodes[world.leader().await].cluster.clone().unwrap();
+    let (name, member) = (world.nodes[2].name.clone(), world.member(2));
+    tokio::spawn(async move { leader.add(name, member).await.unwrap() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_hands_a_snapshot_in_asks_until_it_is_in_place() {
+    let world = with_a_slow_third().await;
+    let began = tokio::time::Instant::now();
+    let adding = add_third(&world).await;
+    let third = world.nodes[2].cluster.clone().unwrap();
+    while third.view().applied == 0 {
+        assert!(!adding.is_finished());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        began.elapsed() > 4 * SYNC,
+        "it took no time: {:?}",
+        began.elapsed()
+    );
+    world.nodes[2].disk.slow(Duration::from_millis(1));
+    adding.await.unwrap();
+    world.converged().await;
+    // It came once.
+    assert!(began.elapsed() < 20 * SYNC, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_lost_while_it_takes_a_snapshot_in_gets_another_at_once() {
+    let mut world = with_a_slow_third().await;
+    let adding = add_third(&world).await;
+    tokio::time::sleep(4 * SYNC).await;
+    assert_eq!(world.nodes[2].cluster.as_ref().unwrap().view().applied, 0);
+    world.crash(2, 0).await;
+    world.nodes[2].disk.slow(Duration::from_millis(1));
+    world.start_joining(2).await;
+    let back = tokio::time::Instant::now();
+    adding.await.unwrap();
+    assert!(back.elapsed() < Duration::from_mins(1), "{:?}", back.elapsed());
+    world.converged().await;
+}
