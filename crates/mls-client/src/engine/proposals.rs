@@ -5,7 +5,7 @@ use super::plan::on_our_way_out;
 use crate::error::ClientError;
 use crate::mls;
 use crate::state::{Intent, Membership};
-use openmls::prelude::{MlsGroup, Sender};
+use openmls::prelude::{MlsGroup, QueuedProposal, Sender};
 use openmls_traits::OpenMlsProvider as _;
 
 impl Engine {
@@ -66,32 +66,34 @@ impl Engine {
         let Some(mut group) = self.group(uri)? else {
             return Ok(false);
         };
-        let named: Vec<_> = group
-            .pending_proposals()
-            .map(|p| p.proposal_reference_ref().clone())
-            .filter(|r| refs.iter().any(|named| named == r.as_slice()))
-            .collect();
-        for reference in &named {
-            group
-                .remove_pending_proposal(self.mls.storage(), reference)
-                .map_err(ClientError::mls("forget proposal"))?;
-        }
-        Ok(!named.is_empty())
+        forget(&self.mls, &mut group, |proposal| {
+            let reference = proposal.proposal_reference_ref().as_slice();
+            refs.iter().any(|named| named == reference)
+        })
     }
 }
 
 /// Drops what this client has proposed itself.
 pub(super) fn forget_own_proposals(mls: &mls::Provider, group: &mut MlsGroup) -> Result<(), ClientError> {
     let own = Sender::Member(group.own_leaf_index());
+    forget(mls, group, |proposal| *proposal.sender() == own).map(drop)
+}
+
+/// Drops the proposals that are meant; true if there were some.
+fn forget(
+    mls: &mls::Provider,
+    group: &mut MlsGroup,
+    meant: impl Fn(&QueuedProposal) -> bool,
+) -> Result<bool, ClientError> {
     let refs: Vec<_> = group
         .pending_proposals()
-        .filter(|p| *p.sender() == own)
-        .map(|p| p.proposal_reference_ref().clone())
+        .filter(|proposal| meant(proposal))
+        .map(|proposal| proposal.proposal_reference_ref().clone())
         .collect();
-    for reference in refs {
+    for reference in &refs {
         group
-            .remove_pending_proposal(mls.storage(), &reference)
+            .remove_pending_proposal(mls.storage(), reference)
             .map_err(ClientError::mls("forget proposal"))?;
     }
-    Ok(())
+    Ok(!refs.is_empty())
 }
