@@ -12,6 +12,7 @@ use crate::codec::{Decode, DecodeError, DecodeErrorKind, Encode, Reader, encode_
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The longest identifier this crate takes, in octets.
 pub const MAX_URI: usize = 2048;
@@ -28,10 +29,11 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b'+');
 
-/// A `mimi:` URI, octets as received: valid UTF-8, `mimi://`, a DNS name, a path.
+/// A `mimi:` URI, octets as received: valid UTF-8, `mimi://`, a DNS name, a path. A clone shares them: lists and indices of
+/// a room hold the same URI many times.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct MimiUri(String);
+pub struct MimiUri(Arc<str>);
 
 /// `IdentifierUri` of the draft: on the wire the URI is `opaque<V>`.
 pub type IdentifierUri = MimiUri;
@@ -97,12 +99,12 @@ impl MimiUri {
         };
         Domain::parse(authority)?;
         check_path(path)?;
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The URI of a provider: `mimi://DOMAIN`.
     pub fn provider(domain: &Domain) -> Self {
-        Self(format!("{SCHEME}{domain}"))
+        Self(format!("{SCHEME}{domain}").into())
     }
 
     /// The URI of a user; `localpart` is unescaped text.
@@ -142,7 +144,7 @@ impl MimiUri {
         if text.len() > MAX_URI {
             Err(UriError::TooLong)
         } else {
-            Ok(Self(text))
+            Ok(Self(text.into()))
         }
     }
 
@@ -228,7 +230,7 @@ impl MimiUri {
     /// The user of a `/d/LOCALPART/DEVICE` client URI: `mimi://SAME-AUTHORITY/u/LOCALPART`.
     pub fn client_user(&self) -> Option<Self> {
         let (user, _device) = self.client_parts()?;
-        Some(Self(format!("{SCHEME}{}/u/{user}", self.authority())))
+        Some(Self(format!("{SCHEME}{}/u/{user}", self.authority()).into()))
     }
 
     /// The device of a `/d/LOCALPART/DEVICE` client URI, unescaped.
@@ -318,7 +320,7 @@ impl TryFrom<&[u8]> for MimiUri {
 
 impl From<MimiUri> for String {
     fn from(uri: MimiUri) -> Self {
-        uri.0
+        uri.as_str().to_owned()
     }
 }
 

@@ -147,8 +147,8 @@ impl ParticipantListData {
         }
         // One look at the old list for all additions, so that many of them cost no more than its length.
         if !added.is_empty() {
-            let before: HashSet<&MimiUri> = self.participants.iter().map(|p| &p.user).collect();
-            if let Some(twice) = added.iter().find(|a| before.contains(&a.user)) {
+            let new: HashSet<&MimiUri> = added.iter().map(|a| &a.user).collect();
+            if let Some(twice) = self.participants.iter().find(|p| new.contains(&p.user)) {
                 return Err(ParticipantListError::AlreadyParticipant(twice.user.clone()));
             }
         }
