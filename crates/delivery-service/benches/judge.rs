@@ -27,11 +27,12 @@ use mimi_wire::protocol::HandshakeBundle;
 use openmls::group::{ProposalStore, PublicGroup, StagedCommit};
 use openmls::prelude::{tls_codec::Deserialize as _, *};
 use openmls_rust_crypto::OpenMlsRustCrypto;
+use openmls_traits::signatures::Signer as _;
 use room::{NOW, add, hub};
 use std::process::ExitCode;
 
 /// Commits of each kind that are measured; the median is shown.
-const RUNS: usize = 15;
+const RUNS: usize = 41;
 
 /// CPU time of all threads in milliseconds: openmls hashes trees in several. The kernel brings the figure up to date when
 /// a thread yields or sleeps.
@@ -218,6 +219,8 @@ struct Taken {
     alone_stored: Vec<f64>,
     /// Ours: judged; and applied and snapshot taken besides.
     judge: Vec<f64>,
+    /// Of it, checking the GroupInfo's signature, which openmls doesn't.
+    signature: Vec<f64>,
     apply: Vec<f64>,
     snapshot: Vec<f64>,
     all: Vec<f64>,
@@ -231,10 +234,13 @@ impl Taken {
         let list = alice.participants();
         let bundle = alice.commit(plan);
         self.size = bundle.proposal_or_commit().as_bytes().len();
+        // Once before, so that neither group has just been made while the other one has left the processor's caches.
+        drop(observer.stage(&bundle, &list));
         let before = cpu_ms();
         let staged = timed(&mut self.alone, || observer.stage(&bundle, &list));
         observer.merge(staged);
         self.alone_stored.push(cpu_ms() - before);
+        drop(group.judge(&hub, &alice.domain(), &bundle, NOW).unwrap());
         let before = cpu_ms();
         let judged = timed(&mut self.judge, || {
             group.judge(&hub, &alice.domain(), &bundle, NOW).unwrap()
@@ -242,6 +248,13 @@ impl Taken {
         timed(&mut self.apply, || group.apply(judged).unwrap());
         timed(&mut self.snapshot, || group.snapshot().unwrap());
         self.all.push(cpu_ms() - before);
+        let signed = group.group_info();
+        let signature = alice.signer.sign(signed).unwrap();
+        timed(&mut self.signature, || {
+            let (crypto, key) = (observer.provider.crypto(), alice.signer.public());
+            let scheme = alice.signer.signature_scheme();
+            crypto.verify_signature(scheme, signed, key, &signature).unwrap();
+        });
         alice.merge();
     }
 
@@ -249,6 +262,10 @@ impl Taken {
         let case = |what: &str| format!("{members} members: {what}");
         let what = format!("{kind} of {} octets, judged", self.size);
         let mut holds = report.beside(members, &what, median(&mut self.judge), median(&mut self.alone));
+        report.figure(
+            &case("of it the GroupInfo's signature"),
+            median(&mut self.signature),
+        );
         report.figure(&case("the same, applied"), median(&mut self.apply));
         report.figure(&case("the same, snapshot taken"), median(&mut self.snapshot));
         holds &= report.beside(

@@ -46,8 +46,17 @@ pub enum ListError {
 
 impl Participants {
     pub(crate) fn new(data: ParticipantListData) -> Result<Self, ListError> {
-        let mut index = HashMap::with_capacity(data.participants.len());
-        for (position, entry) in data.participants.iter().enumerate() {
+        let index = HashMap::with_capacity(data.participants.len());
+        Self::indexed(data, index, 0)
+    }
+
+    /// A list whose first `known` users are in the index.
+    fn indexed(
+        data: ParticipantListData,
+        mut index: HashMap<MimiUri, usize>,
+        known: usize,
+    ) -> Result<Self, ListError> {
+        for (position, entry) in data.participants.iter().enumerate().skip(known) {
             check_user(&entry.user)?;
             if entry.role_index == RoleIndex::NONE || index.insert(entry.user.clone(), position).is_some() {
                 return Err(ListError::NotOneRole(entry.user.clone()));
@@ -104,7 +113,14 @@ impl Participants {
         if let Some(same) = changes.iter().find(|change| change.from == change.to) {
             return Err(ListError::NoChange(same.user.clone()));
         }
-        Ok((Self::new(list)?, changes))
+        // Where nobody went, everybody is where they were.
+        let somebody_went = changes.iter().any(|change| change.to == RoleIndex::NONE);
+        let list = if somebody_went {
+            Self::new(list)?
+        } else {
+            Self::indexed(list, self.index.clone(), self.data.participants.len())?
+        };
+        Ok((list, changes))
     }
 
     pub(crate) fn data(&self) -> &ParticipantListData {
@@ -238,5 +254,44 @@ impl Leaves {
             }
         }
         providers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mimi_wire::components::UserIndexRolePair;
+    use proptest::prelude::*;
+
+    fn entry(number: usize, role: u32) -> UserRolePair {
+        UserRolePair {
+            user: format!("mimi://a.example/u/{number}").parse().unwrap(),
+            role_index: RoleIndex(role),
+        }
+    }
+
+    proptest! {
+        /// What an update leaves of the index is what a new one would be.
+        #[test]
+        fn an_updated_list_is_as_if_made_anew(
+            done in prop::collection::vec(prop_oneof![4 => Just(0_u32), 1 => Just(1), 1 => Just(2)], 0..12),
+            added in 0_usize..4,
+        ) {
+            let list = ParticipantListData {
+                participants: (0..done.len()).map(|number| entry(number, 1)).collect(),
+            };
+            let those = |what: u32| (0_u32..).zip(&done).filter(move |(_, done)| **done == what).map(|(index, _)| index);
+            let update = ParticipantListUpdate {
+                changed_role_participants: those(1)
+                    .map(|user_index| UserIndexRolePair { user_index, role_index: RoleIndex(2) })
+                    .collect(),
+                removed_indices: those(2).collect(),
+                added_participants: (100..100 + added).map(|number| entry(number, 3)).collect(),
+            };
+            let before = Participants::new(list).unwrap();
+            let (after, changes) = before.update(&[(update, ())]).unwrap();
+            prop_assert_eq!(changes.len(), done.iter().filter(|done| **done != 0).count() + added);
+            prop_assert_eq!(&after, &Participants::new(after.data().clone()).unwrap());
+        }
     }
 }
