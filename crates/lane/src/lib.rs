@@ -15,6 +15,7 @@ mod forced;
 mod log;
 mod machine;
 mod network;
+mod octets;
 mod pending;
 mod replicated;
 mod rpc;
@@ -27,6 +28,8 @@ mod wire;
 pub use cluster::{Cluster, ClusterError, ClusterSettings, ClusterView, NodeView};
 pub use forced::{Evidence, Position, Shown, Statement};
 pub use network::{Link, LinkError};
+#[doc(hidden)]
+pub use octets::check as check_octets;
 pub use pending::Pending;
 pub use replicated::ReplicatedStore;
 pub use rpc::{Answer, Call, PREFIX};

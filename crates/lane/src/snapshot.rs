@@ -115,6 +115,16 @@ fn take(octets: &mut Bytes) -> io::Result<Option<(Space, Bytes, Bytes)>> {
     Ok(Some((space, key, record)))
 }
 
+/// Takes all records off: each lies within what there was.
+pub(super) fn check(octets: &mut Bytes) {
+    let mut left = octets.len();
+    while let Ok(Some((_, key, value))) = take(octets) {
+        left = left.saturating_sub(octets.len());
+        assert_eq!(left, 9 + key.len() + value.len());
+        left = octets.len();
+    }
+}
+
 /// Keeps the octets of a snapshot that comes in. Number 0 begins a new one.
 pub(super) async fn stage(store: &dyn Store, number: u64, octets: &Bytes) -> io::Result<()> {
     if number == 0 {
@@ -218,28 +228,35 @@ async fn clear(store: &dyn Store, scan: &Scan) -> io::Result<()> {
     }
 }
 
+/// Some records, and how they go from node to node.
+#[cfg(test)]
+pub(super) fn sample() -> (Vec<Record>, Vec<u8>) {
+    let records = vec![
+        Record {
+            space: Space::Room,
+            key: Bytes::from_static(b"key"),
+            value: Bytes::from_static(b"value"),
+        },
+        Record {
+            space: Space::Lease,
+            key: Bytes::new(),
+            value: Bytes::from(vec![7; 600]),
+        },
+    ];
+    let mut out = Vec::new();
+    for record in &records {
+        put(&mut out, record);
+    }
+    (records, out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn records_come_out_as_they_went_in_and_halves_wait() {
-        let records = [
-            Record {
-                space: Space::Room,
-                key: Bytes::from_static(b"key"),
-                value: Bytes::from_static(b"value"),
-            },
-            Record {
-                space: Space::Lease,
-                key: Bytes::new(),
-                value: Bytes::from(vec![7; 60_000]),
-            },
-        ];
-        let mut out = Vec::new();
-        for record in &records {
-            put(&mut out, record);
-        }
+        let (records, out) = sample();
         for cut in [1, 8, 9, 14, 20, 26, out.len() - 1] {
             let mut octets = Bytes::copy_from_slice(&out[..cut]);
             while take(&mut octets).unwrap().is_some() {}
