@@ -119,6 +119,13 @@ fn own_commits_do_not_outrun_what_is_still_to_be_read() {
     }
 }
 
+/// Twenty messages waited at the follower's client and were refused again and again; one encryption had been accepted by a
+/// node that was cut off, and the client had forgotten it when it came.
+#[test]
+fn a_client_knows_its_own_messages_however_often_they_were_refused() {
+    tell(12789, provider::story);
+}
+
 /// A node died while it put a snapshot in place. The one that had handed it in waited ten minutes for the answer, and sent
 /// it nothing else.
 #[test]

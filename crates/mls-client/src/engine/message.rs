@@ -229,8 +229,9 @@ impl Engine {
     }
 }
 
-/// Former encryptions kept in a room.
-const FORMER: usize = 64;
+/// Former encryptions kept in a room: some twenty messages that wait may each be refused a dozen times before it turns out
+/// that a node which was cut off had accepted one of them.
+const FORMER: usize = 512;
 
 /// Remembers an encryption that another one takes the place of.
 fn replaced(room: &mut Room, id: String, attempt: Option<Attempt>) {
