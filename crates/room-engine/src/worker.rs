@@ -277,8 +277,12 @@ async fn decide(
                 }
             }
             Err(refusal) => {
-                // A refusal changes nothing, in memory neither; a fault may have.
-                fault = matches!(refusal, Refusal::Internal(_) | Refusal::Store(_));
+                // A refusal changes nothing, in memory neither; a fault may have. A store that couldn't be read is one, also
+                // where it only asks for patience.
+                fault = matches!(
+                    refusal,
+                    Refusal::Internal(_) | Refusal::Store(_) | Refusal::Unavailable { .. }
+                );
                 outcomes.push(Err(refusal));
             }
         }

@@ -126,6 +126,13 @@ fn a_client_knows_its_own_messages_however_often_they_were_refused() {
     tell(12789, provider::story);
 }
 
+/// A node that could not read its store for a moment, in the middle of an update, kept in memory what it had half decided,
+/// and refused every message of the epoch that the room was in.
+#[test]
+fn what_was_half_decided_is_forgotten() {
+    tell(15438, provider::story);
+}
+
 /// A node died while it put a snapshot in place. The one that had handed it in waited ten minutes for the answer, and sent
 /// it nothing else.
 #[test]

@@ -1,9 +1,11 @@
 //! A store that fails at any write: nothing acknowledged is lost, nothing is done twice.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use store::{Batch, Committed, MemoryStore, Store as _, StoreError};
+use std::time::Duration;
+use store::{Batch, Committed, MemoryStore, Scan, Space, Store as _, StoreError};
 
 use crate::hooked::{Hook, Hooked};
 use crate::world::{A, B, World, uri};
@@ -14,12 +16,29 @@ use crate::world::{A, B, World, uri};
 pub(crate) struct Failing {
     commits: AtomicU32,
     pub(crate) percent: AtomicU32,
+    /// So many reads from now one is asked to be patient; none if 0.
+    unreadable: AtomicU32,
 }
 
 impl Failing {
     /// Commits that were asked for so far.
     pub(crate) fn commits(&self) -> u32 {
         self.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl Failing {
+    fn read(&self) -> Result<(), StoreError> {
+        let left = self
+            .unreadable
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left != Ok(1) {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable {
+            retry_after: Duration::ZERO,
+            why: "injected".into(),
+        })
     }
 }
 
@@ -33,6 +52,14 @@ fn fault() -> StoreError {
 
 #[async_trait]
 impl Hook for Failing {
+    async fn get(&self, store: &MemoryStore, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.read()?;
+        store.get(space, key).await
+    }
+    async fn scan(&self, store: &MemoryStore, scan: Scan) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.read()?;
+        store.scan(scan).await
+    }
     async fn commit(&self, store: &MemoryStore, batch: Batch) -> Result<Committed, StoreError> {
         let count = self.commits.fetch_add(1, Ordering::Relaxed);
         let scattered = count.wrapping_mul(2_654_435_761) >> 16;
@@ -90,6 +117,31 @@ async fn a_failing_store_loses_and_doubles_nothing() {
                 .collect();
             seen.sort_by_key(|text| text.parse::<u32>().unwrap());
             assert_eq!(seen, texts, "{percent} of 100 commits fail");
+        }
+    }
+}
+
+/// A store of several nodes asks for patience while it is replaced, and may do so in the middle of a command.
+#[tokio::test]
+async fn a_read_that_fails_within_an_update_leaves_nothing_of_it_behind() {
+    const AMY: &str = "mimi://a.example/u/amy";
+    for nth in 1.. {
+        let store = failing();
+        let world = World::on(vec![(A, store.clone()), (B, Arc::new(MemoryStore::new()))]).await;
+        let (mut alice, _) = world.user(A, "alice").await;
+        world.user(A, "amy").await;
+        let room = alice.client.create("Reads").await.unwrap();
+        alice.say(&room, "first").await;
+        store.unreadable.store(nth, Ordering::Relaxed);
+        let _ = alice.client.add(&room, &[uri(AMY)]).await;
+        let happened = store.unreadable.swap(0, Ordering::Relaxed) == 0;
+        alice.client.sync().await.unwrap();
+        alice.insist(&room, "second").await;
+        let view = world.engine(A).room(&uri(&room)).await.unwrap().unwrap();
+        let epoch = alice.client.engine().epoch(&room).unwrap();
+        assert_eq!(epoch, Some(view.epoch), "read {nth}");
+        if !happened {
+            return;
         }
     }
 }
