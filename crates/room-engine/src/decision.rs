@@ -24,6 +24,8 @@ pub(crate) struct Decision {
     pub(crate) blobs: Vec<Bytes>,
     /// What the caller is told.
     pub(crate) reply: Reply,
+    /// The caller is told this instead, and what the owner keeps in memory of it stays: it counts when the same comes again.
+    pub(crate) turned_away: Option<Refusal>,
     /// Senders to wake.
     pub(crate) wake: BTreeSet<Destination>,
     /// A feed that grew: its readers are woken.
@@ -49,6 +51,7 @@ impl Decision {
             outbox: Vec::new(),
             blobs: Vec::new(),
             reply,
+            turned_away: None,
             wake: BTreeSet::new(),
             feed: None,
             inbox: false,
@@ -61,6 +64,14 @@ impl Decision {
         let bytes = serde_json::to_vec(value).map_err(Refusal::internal)?;
         self.put_bytes(space, key, bytes);
         Ok(())
+    }
+
+    /// Nothing is decided yet.
+    pub(crate) fn turned_away(refusal: Refusal) -> Self {
+        Self {
+            turned_away: Some(refusal),
+            ..Self::reply(Reply::Done)
+        }
     }
 
     /// Writes a record.

@@ -268,6 +268,10 @@ async fn decide(
         let span = tracing::info_span!("command", request_id = %job.ctx.request_id);
         let judged = memory.judge(env, owner, job).instrument(span).await;
         match judged {
+            Ok(Decision {
+                turned_away: Some(refusal),
+                ..
+            }) => outcomes.push(Err(refusal)),
             Ok(mut decision) => {
                 outcomes.push(Ok(std::mem::replace(&mut decision.reply, Reply::Done)));
                 match &mut whole {

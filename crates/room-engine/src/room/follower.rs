@@ -61,7 +61,8 @@ impl RoomState {
             if scribe.is_ahead(&message) {
                 if order::turned_away(&mut self.ahead_since, env.clock.now_ms()) {
                     metrics::counter!("causeway_notify_ahead_total").increment(1);
-                    return Err(Refusal::unavailable("what comes before it has not come yet"));
+                    let refusal = Refusal::unavailable("what comes before it has not come yet");
+                    return Ok(Decision::turned_away(refusal));
                 }
                 tracing::warn!(
                     room = %self.uri.as_str(), reached = scribe.head.epoch,
