@@ -56,11 +56,10 @@ mod replay;
 #[cfg(test)]
 mod corpus {
     use super::*;
-    use crate::types::{Member, NodeName, Proposal};
+    use crate::types::NodeName;
+    use crate::wire::samples::{append, log_id, nodes, vote};
     use event_graph::SigningIdentity;
-    use openraft::{EntryPayload, Membership};
     use proptest::prelude::*;
-    use std::collections::{BTreeMap, BTreeSet};
 
     const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
@@ -84,39 +83,13 @@ mod corpus {
 
     /// Messages of each kind.
     fn messages() -> Vec<(&'static str, Vec<u8>)> {
-        let vote = Vote::read((3, "cw1.a.example".to_owned(), true)).unwrap();
-        let log_id = |index| LogId::read((3, index)).unwrap();
-        let member = Member {
-            address: "127.0.0.1:1".to_owned(),
-            key: "ed25519:1 x".to_owned(),
-        };
+        let (vote, nodes) = (vote(3), nodes());
         let name = NodeName::from("cw1.a.example");
-        let nodes = Membership::new(
-            vec![BTreeSet::from([name.clone()])],
-            BTreeMap::from([(name.clone(), member)]),
-        )
-        .unwrap();
         let meta = SnapshotMeta {
             last_log_id: Some(log_id(7)),
-            last_membership: StoredMembership::new(Some(log_id(2)), nodes.clone()),
+            last_membership: StoredMembership::new(Some(log_id(2)), nodes),
         };
-        let payloads = [
-            EntryPayload::Blank,
-            EntryPayload::Normal(Proposal(Bytes::from_static(b"batch"))),
-            EntryPayload::Membership(nodes),
-        ];
-        let append = AppendEntriesRequest::<Types> {
-            vote: vote.clone(),
-            prev_log_id: Some(log_id(3)),
-            entries: (4..)
-                .zip(payloads)
-                .map(|(index, payload)| Entry {
-                    log_id: log_id(index),
-                    payload,
-                })
-                .collect(),
-            leader_commit: Some(log_id(3)),
-        };
+        let append = append(Some(log_id(3)));
         let install = Install {
             vote: vote.clone(),
             meta,

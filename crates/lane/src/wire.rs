@@ -353,46 +353,64 @@ impl Plain for Install {
     }
 }
 
+/// What the tests say to each other.
 #[cfg(test)]
-mod tests {
+pub(super) mod samples {
     use super::*;
     use bytes::Bytes;
 
-    fn vote(term: u64) -> Vote {
+    pub(crate) fn vote(term: u64) -> Vote {
         Vote::read((term, "cw1.a.example".to_owned(), true)).unwrap()
     }
 
-    #[test]
-    fn messages_come_back_and_cut_ones_are_refused() {
-        let log_id = |index| LogId::read((3, index)).unwrap();
+    pub(crate) fn log_id(index: u64) -> LogId {
+        LogId::read((3, index)).unwrap()
+    }
+
+    /// One node.
+    pub(crate) fn nodes() -> Membership<NodeName, Member> {
         let member = Member {
             address: "127.0.0.1:1".to_owned(),
             key: "ed25519:1 x".to_owned(),
         };
         let name = NodeName::from("cw1.a.example");
-        let nodes = Membership::new(
+        Membership::new(
             vec![BTreeSet::from([name.clone()])],
             BTreeMap::from([(name, member)]),
         )
-        .unwrap();
-        let entries = [
+        .unwrap()
+    }
+
+    /// An entry of each kind, behind this one.
+    pub(crate) fn append(previous: Option<LogId>) -> AppendEntriesRequest<Types> {
+        let payloads = [
             EntryPayload::Blank,
             EntryPayload::Normal(Proposal(Bytes::from_static(b"batch"))),
-            EntryPayload::Membership(nodes),
+            EntryPayload::Membership(nodes()),
         ];
-        let request = AppendEntriesRequest::<Types> {
+        AppendEntriesRequest {
             vote: vote(3),
-            prev_log_id: None,
-            entries: entries
-                .into_iter()
-                .zip(4..)
-                .map(|(payload, index)| Entry {
+            prev_log_id: previous,
+            entries: (4..)
+                .zip(payloads)
+                .map(|(index, payload)| Entry {
                     log_id: log_id(index),
                     payload,
                 })
                 .collect(),
             leader_commit: Some(log_id(3)),
-        };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::samples::{append, log_id, vote};
+    use super::*;
+
+    #[test]
+    fn messages_come_back_and_cut_ones_are_refused() {
+        let request = append(None);
         let octets = encode(&request).unwrap();
         let back: AppendEntriesRequest<Types> = decode(&octets).unwrap();
         assert_eq!(format!("{back:?}"), format!("{request:?}"));

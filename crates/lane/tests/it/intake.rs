@@ -4,7 +4,7 @@ use crate::world::World;
 use std::time::Duration;
 use store::{Batch, Space, Store as _};
 
-/// More than a call may take altogether.
+/// How long the slow disk takes to sync: what puts a snapshot in place needs more of them than a call may take.
 const SYNC: Duration = Duration::from_secs(9);
 
 /// Two nodes with something in their store, and a third one on a slow disk.

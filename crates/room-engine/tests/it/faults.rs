@@ -25,9 +25,7 @@ impl Failing {
     pub(crate) fn commits(&self) -> u32 {
         self.commits.load(Ordering::Relaxed)
     }
-}
 
-impl Failing {
     fn read(&self) -> Result<(), StoreError> {
         let left = self
             .unreadable
