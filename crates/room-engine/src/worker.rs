@@ -281,8 +281,8 @@ async fn decide(
                 }
             }
             Err(refusal) => {
-                // A refusal changes nothing, in memory neither; a fault may have. A store that couldn't be read is one, also
-                // where it only asks for patience.
+                // A refusal changes nothing, in memory neither; a fault may have. So may a store that only asks for patience:
+                // the right to write is taken once it is decided that there is something to be written.
                 fault = matches!(
                     refusal,
                     Refusal::Internal(_) | Refusal::Store(_) | Refusal::Unavailable { .. }

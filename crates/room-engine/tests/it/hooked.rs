@@ -13,6 +13,9 @@ use store::{
 /// What stands in the way; what it doesn't say passes.
 #[async_trait]
 pub(crate) trait Hook: Send + Sync + 'static {
+    async fn acquire(&self, store: &MemoryStore, owner: &OwnerKey) -> Result<Guard, StoreError> {
+        store.acquire(owner).await
+    }
     async fn commit(&self, store: &MemoryStore, batch: Batch) -> Result<Committed, StoreError> {
         store.commit(batch).await
     }
@@ -42,7 +45,7 @@ impl<H> Deref for Hooked<H> {
 #[async_trait]
 impl<H: Hook> Store for Hooked<H> {
     async fn acquire(&self, owner: &OwnerKey) -> Result<Guard, StoreError> {
-        self.inner.acquire(owner).await
+        self.hook.acquire(&self.inner, owner).await
     }
     async fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         self.hook.commit(&self.inner, batch).await
