@@ -3,6 +3,7 @@
 use crate::{Context as _, Failure, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// An HTTP client for loopback.
@@ -200,10 +201,7 @@ impl User {
     }
 
     /// The room's state: type and state key to event id.
-    pub async fn room_state(
-        &self,
-        room: &str,
-    ) -> Result<std::collections::BTreeMap<(String, String), String>> {
+    pub async fn room_state(&self, room: &str) -> Result<BTreeMap<(String, String), String>> {
         let path = format!("/_matrix/client/v3/rooms/{}/state", segment(room));
         let answer = self.call(Method::GET, &path, None).await?;
         let text = |e: &Value, name: &str| e.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -211,6 +209,22 @@ impl User {
         Ok(entries
             .iter()
             .map(|e| ((text(e, "type"), text(e, "state_key")), text(e, "event_id")))
+            .collect())
+    }
+
+    /// The ids of the events that are a room's state at an event.
+    pub async fn state_at(&self, room: &str, event: &str) -> Result<BTreeSet<String>> {
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/context/{}?limit=0",
+            segment(room),
+            segment(event)
+        );
+        let context = self.call(Method::GET, &path, None).await?;
+        let state = context.get("state").and_then(Value::as_array);
+        Ok(state
+            .context("the state at an event")?
+            .iter()
+            .filter_map(|event| Some(event.get("event_id")?.as_str()?.to_owned()))
             .collect())
     }
 

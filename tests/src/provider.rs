@@ -25,17 +25,20 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// The homeserver.
     pub appservice: SocketAddr,
+    /// Matrix servers.
+    pub federation: SocketAddr,
 }
 
 impl Addresses {
-    /// Four that are free.
+    /// Some that are free.
     pub fn free() -> Result<Self> {
-        let [mimi, client, admin, appservice] = free_addresses()?;
+        let [mimi, client, admin, appservice, federation] = free_addresses()?;
         Ok(Self {
             mimi,
             client,
             admin,
             appservice,
+            federation,
         })
     }
 }
@@ -168,6 +171,7 @@ impl Provider {
             ("--client-listen", addresses.client),
             ("--admin-listen", addresses.admin),
             ("--appservice-listen", addresses.appservice),
+            ("--federation-listen", addresses.federation),
         ] {
             command.args([option, &address.to_string()]);
         }

@@ -140,8 +140,9 @@ impl Nodes {
         self.cluster.as_ref()
     }
 
-    /// A face's routes, with the way to the node that orders around them.
-    pub fn face(&mut self, config: &Config, name: &'static str, routes: Router) -> Router {
+    /// A face's routes, with the way to the node that orders around them. `body` is the largest that the face takes, in
+    /// octets: who asks is not known yet where it is read.
+    pub fn face(&mut self, config: &Config, name: &'static str, body: usize, routes: Router) -> Router {
         let (Some(cluster), Some(pending)) = (&self.cluster, &self.pending) else {
             return routes;
         };
@@ -151,9 +152,10 @@ impl Nodes {
             pending: pending.clone(),
             face: name,
             limit: BodyLimit {
-                size: 64 * 1024 * 1024,
+                size: body,
                 time: config.limits.body(),
             },
+            asset: config.limits.asset(),
         };
         routes.layer(axum::middleware::from_fn_with_state(way, forward))
     }

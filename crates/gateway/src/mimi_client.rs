@@ -111,7 +111,7 @@ impl MimiClient {
             from,
             live,
             timeout: config.limits.outgoing(),
-            body: usize::try_from(config.limits.mimi_body_kib).unwrap_or(usize::MAX >> 10) << 10,
+            body: config.limits.mimi_body(),
             links: Mutex::default(),
         })))
     }

@@ -3,7 +3,7 @@
 use crate::assets::Assets;
 use crate::cluster::Nodes;
 use crate::config::{Config, Secret};
-use crate::faces::admin::AdminFace;
+use crate::faces::admin::{self, AdminFace};
 use crate::faces::client::ClientFace;
 use crate::faces::matrix as matrix_face;
 use crate::faces::mimi::MimiFace;
@@ -27,6 +27,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use ohttp::Gateway;
 use replication::EventTransport;
 use replication::healing::HEADS_EVERY;
+use replication::server::TRANSACTION;
 use room_engine::outbox::{SenderSettings, Transport};
 use room_engine::{Clock, Engine, EngineConfig, EngineError, HomeserverInfo, Keys, Limits, SystemClock};
 use std::net::SocketAddr;
@@ -247,9 +248,9 @@ impl Service {
                     .unwrap_or_else(|| first.clone())
             })
         });
-        let mimi = nodes.face(config, "mimi", mimi.router());
-        let clients = nodes.face(config, "client", clients.router(directory));
-        let admin = nodes.face(config, "admin", admin.router());
+        let mimi = nodes.face(config, "mimi", limits.mimi_body(), mimi.router());
+        let clients = nodes.face(config, "client", limits.client_body(), clients.router(directory));
+        let admin = nodes.face(config, admin::FACE, admin::BODY, admin.router());
         let mut listeners = vec![
             Listener::bind("mimi", config.mimi.listen, Some(mimi_tls), mimi, limits)
                 .await?
@@ -268,7 +269,7 @@ impl Service {
                 .layer(axum::middleware::from_fn(|request, next| {
                     observe("appservice", request, next)
                 }));
-            let router = nodes.face(config, "appservice", router);
+            let router = nodes.face(config, "appservice", limits.transaction(), router);
             listeners.push(Listener::bind("appservice", beside.listen, None, router, limits).await?);
         }
         let mut addresses = addresses(&listeners, beside.is_some())?;
@@ -281,7 +282,7 @@ impl Service {
                 now.matrix.clone().unwrap_or_else(|| first.clone())
             });
             let routes = matrix_face::router(config, federation.clone(), peer_limits.clone());
-            let routes = nodes.face(config, matrix_face::FACE, routes);
+            let routes = nodes.face(config, matrix_face::FACE, TRANSACTION, routes);
             let listener = Listener::bind(matrix_face::FACE, section.listen, Some(tls), routes, limits)
                 .await?
                 .bounded_per_address();

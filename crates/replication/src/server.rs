@@ -41,8 +41,8 @@ use transaction::send;
 
 /// Where what only nodes of ours speak is found.
 pub const UNSTABLE: &str = "/_matrix/federation/unstable/org.causeway";
-/// Largest body of a transaction: fifty events and a hundred EDUs.
-const TRANSACTION: usize = 8 << 20;
+/// Largest body there is, a transaction's: fifty events and a hundred EDUs.
+pub const TRANSACTION: usize = 8 << 20;
 /// Largest other body.
 const SMALL: usize = 512 * 1024;
 

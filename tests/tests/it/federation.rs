@@ -1,6 +1,9 @@
 //! Rooms shared with a real homeserver: joined both ways, cut, healed.
 
+mod asking;
+
 use crate::support::{Place, homeserver_there};
+use asking::Asking;
 use causeway_tests::client::Client;
 use causeway_tests::link::Link;
 use causeway_tests::matrix::{User, eventually};
@@ -137,6 +140,17 @@ impl Two {
         result.unwrap();
     }
 
+    /// Both have the same state at these messages, and so at each: before a message and after it are the same.
+    async fn agree_at(&self, room: &str, messages: &[String]) {
+        let ca = self.node.dir().join("tls/ca.pem");
+        let asking = Asking::new(&self.synapse, &self.node_name(), &ca);
+        for message in messages {
+            let ours = asking.state_before(room, message).await;
+            let theirs = self.sam.state_at(room, message).await.unwrap();
+            assert_eq!(ours, theirs, "the state at {message}");
+        }
+    }
+
     async fn say(&self, room: &str, n: usize) -> String {
         let content = json!({ "msgtype": "m.text", "body": format!("homeserver {n}") });
         self.sam
@@ -216,6 +230,18 @@ async fn a_room_of_a_homeserver() {
         events.push(two.node_says(&room, 21).await);
         two.agree(&room, &events).await;
 
+        // Far more than the homeserver is given at once: all of it arrives.
+        two.cut();
+        let mut many = Vec::new();
+        for n in 100..220 {
+            many.push(two.node_says(&room, n).await);
+        }
+        two.heal();
+        two.agree(&room, &many).await;
+        let (first, last) = (many.first().unwrap().clone(), many.last().unwrap().clone());
+        two.agree_at(&room, &[events[1].clone(), events[6].clone(), first, last])
+            .await;
+
         // A quiet room heals, too: nothing is said after the cut.
         two.cut();
         events.push(two.say(&room, 22).await);
@@ -246,8 +272,11 @@ async fn bans_and_power_levels_on_both_sides_of_a_cut() {
         let node_user = format!("@_causeway:{}", two.node_name());
         let tom = two.synapse.register("tom", "secret").await.unwrap();
         let una = two.synapse.register("una", "secret").await.unwrap();
-        tom.join(&room).await.unwrap();
-        una.join(&room).await.unwrap();
+        let vic = two.synapse.register("vic", "secret").await.unwrap();
+        let wim = two.synapse.register("wim", "secret").await.unwrap();
+        for user in [&tom, &una, &vic, &wim] {
+            user.join(&room).await.unwrap();
+        }
         let via = ["join", &room, "--via", two.synapse.server_name(), "--history"];
         two.node.graph_json(&via).await.unwrap();
         let levels = async |users: Value| {
@@ -290,6 +319,12 @@ async fn bans_and_power_levels_on_both_sides_of_a_cut() {
                 .await
                 .unwrap(),
         );
+        // The other side bans one and kicks one, too.
+        for (user, membership) in [(&vic.id, "ban"), (&wim.id, "leave")] {
+            let content = json!({ "membership": membership, "reason": "cut" });
+            let sent = two.sam.set_state(&room, "m.room.member", user, content).await;
+            events.push(sent.unwrap());
+        }
         let topic = json!({ "topic": "before the ban was known" });
         events.push(two.sam.set_state(&room, "m.room.topic", "", topic).await.unwrap());
         two.heal();
@@ -304,7 +339,12 @@ async fn bans_and_power_levels_on_both_sides_of_a_cut() {
         let state = two.sam.room_state(&room).await.unwrap();
         assert_eq!(two.node_state(&room).await, state);
 
-        // The node is demoted on the far side of a cut, then banned: the room is as the homeserver has it.
+        for (user, membership) in [(&tom, "ban"), (&una, "leave"), (&vic, "ban"), (&wim, "leave")] {
+            let member = two.sam.state(&room, "m.room.member", &user.id).await.unwrap();
+            assert_eq!(member["membership"], membership, "{}", user.id);
+        }
+
+        // The node is demoted on the far side of a cut: the room is as the homeserver has it.
         two.cut();
         let content = levels(json!({ &node_user: 0 })).await;
         two.sam
@@ -312,13 +352,43 @@ async fn bans_and_power_levels_on_both_sides_of_a_cut() {
             .await
             .unwrap();
         let topic = json!({ "topic": "by who has no power any more" }).to_string();
-        two.node
+        let sent = two
+            .node
             .graph(&["send", &room, "m.room.topic", &topic, "--state-key", ""])
             .await
             .unwrap();
         two.heal();
         events.push(two.say(&room, 92).await);
         two.agree(&room, &events).await;
+        assert!(
+            two.node
+                .graph(&["pull", &room])
+                .await
+                .unwrap()
+                .contains(sent.trim())
+        );
+
+        // And then it is banned.
+        two.cut();
+        let banned = json!({ "membership": "ban", "reason": "cut" });
+        two.sam
+            .set_state(&room, "m.room.member", &node_user, banned)
+            .await
+            .unwrap();
+        let said = two.node_says(&room, 93).await;
+        two.heal();
+        eventually("the node knows that it is banned", WITHIN, || async {
+            Ok((two.node_state(&room).await == two.sam.room_state(&room).await?).then_some(()))
+        })
+        .await
+        .unwrap();
+        assert!(two.node.graph(&["pull", &room]).await.unwrap().contains(&said));
+        assert!(!two.hs_events(&room).await.contains(&said));
+        let refused = two
+            .node
+            .graph(&["send", &room, "m.room.message", "{\"body\":\"still?\"}"])
+            .await;
+        assert!(refused.is_err());
         two.end().await;
     }
 }

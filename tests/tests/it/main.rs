@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod any_node;
 mod appservice;
 mod backup;
 mod claims;

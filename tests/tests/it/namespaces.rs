@@ -3,13 +3,17 @@
 //! Each node has two interfaces: one to clients, peers and this test, one to the other nodes. Only the second is cut, so
 //! that there is traffic on both sides.
 
-use crate::nodes::{Spot, Talk};
+use crate::nodes::{Spot, Talk, reasons};
 use crate::support::Place;
-use causeway_tests::provider::Addresses;
+use causeway_tests::matrix::eventually;
+use causeway_tests::provider::{Addresses, Provider, run};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+/// Longest wait for something to be noticed.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn ip(args: &[&str]) -> Result<(), String> {
     let output = Command::new("ip")
@@ -108,6 +112,7 @@ impl Net {
             client: at(7002),
             admin: at(7003),
             appservice: at(7004),
+            federation: at(7006),
         }
     }
 
@@ -171,6 +176,13 @@ impl Drop for Disk {
     }
 }
 
+/// Messages that a node took while it was cut off.
+async fn aside(node: &Provider) -> f64 {
+    let metrics = node.metrics().await.unwrap_or_default();
+    let taken = metrics.get("causeway_messages_total{lane=\"cut_off\"}");
+    taken.copied().unwrap_or_default()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_links_a_killed_leader_and_a_full_disk_lose_nothing_and_double_nothing() {
     causeway_tests::install_tls();
@@ -189,10 +201,19 @@ async fn cut_links_a_killed_leader_and_a_full_disk_lose_nothing_and_double_nothi
     let all = [0, 1, 2];
     let a_while = Duration::from_secs(3);
 
-    // The node that orders can't see the others any more: both sides take messages, one goes on ordering.
-    let away = talk.leader(&all).await;
+    // The node that orders, through which Alice talks, can't see the others any more: both sides take messages, one goes
+    // on ordering.
+    let away = 2;
+    let mut lead = talk.a[0].command().unwrap();
+    run(lead.args(["node", "lead", "cw3"])).await.unwrap();
+    assert_eq!(talk.leader(&all).await, away);
     net.cut(away, true);
     talk.other_leader(away).await;
+    eventually("the node takes messages by itself", PATIENCE, || async {
+        Ok((aside(&talk.a[away]).await > 0.0).then_some(()))
+    })
+    .await
+    .unwrap();
     tokio::time::sleep(a_while).await;
     net.cut(away, false);
     tokio::time::sleep(a_while).await;
@@ -205,6 +226,12 @@ async fn cut_links_a_killed_leader_and_a_full_disk_lose_nothing_and_double_nothi
 
     // A node's disk is full for a while.
     disk.fill();
+    let full = |node| async move { Ok(reasons(node).await.contains("the disk is full").then_some(())) };
+    eventually("the node says that its disk is full", PATIENCE, || {
+        full(&talk.a[1])
+    })
+    .await
+    .unwrap();
     tokio::time::sleep(a_while).await;
     disk.clear();
     // And one that follows is cut off.

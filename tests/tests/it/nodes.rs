@@ -1,7 +1,10 @@
 //! One provider on three nodes: real processes, killed, stopped for a while and cut off, under traffic.
 //!
 //! Alice and Amy have their accounts at the provider on three nodes and talk through different ones; Bob's provider
-//! has one. Whatever was handed in is there afterwards, once, in one order, at every node and at Bob's provider.
+//! has one. Ann adds a guest and takes them out again all the time. Whatever was handed in is there afterwards, once, in
+//! one order, at every node and at Bob's provider, and each epoch has one commit.
+
+mod changes;
 
 use crate::kill::{device, drain, read, talk};
 use crate::support::Place;
@@ -28,7 +31,7 @@ pub(crate) async fn nodes(node: &Provider) -> Option<Value> {
 }
 
 /// The number of the node that orders, once one does that these agree on.
-async fn leader(nodes_of: &[Provider], among: &[usize]) -> usize {
+pub(crate) async fn leader(nodes_of: &[Provider], among: &[usize]) -> usize {
     let end = Instant::now() + Duration::from_mins(1);
     loop {
         for at in among {
@@ -62,7 +65,7 @@ pub(crate) struct Spot {
 }
 
 impl Spot {
-    fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let [listen] = free_addresses().unwrap();
         Self {
             addresses: Addresses::free().unwrap(),
@@ -80,13 +83,18 @@ pub(crate) struct Talk {
     room: String,
     stop: Arc<AtomicBool>,
     talking: Vec<JoinHandle<(mls_client::Client<Http>, Vec<String>)>>,
+    changing: JoinHandle<(mls_client::Client<Http>, u32)>,
 }
 
+/// What is said before the talk begins, one by each.
+const FIRST: [&str; 4] = ["the first", "the second", "the third", "the fourth"];
+
 impl Talk {
-    /// Alice and Amy at the third and the second of the nodes, Bob at the other provider; all talk.
+    /// Alice and Amy at the third and the second of the nodes, Bob at the other provider, which knows of the second only; all
+    /// talk. Ann, at the first, adds and removes Gus, who has his account where Bob has.
     pub(crate) async fn begin(place: &Place, spots: [Spot; 3], for_b: Addresses) -> Self {
         let ca = place.path("ca");
-        let peer_a = ("a.example", spots[0].addresses.mimi);
+        let peer_a = ("a.example", spots[1].addresses.mimi);
         let peer_b = ("b.example", for_b.mimi);
         let mut b = Provider::init(&place.path("b"), "b.example", for_b, &ca, &[peer_a], None)
             .await
@@ -106,13 +114,20 @@ impl Talk {
         let alice = login("Alice", &a[2], ("alice", &alice_token)).await;
         let amy = login("Amy", &a[1], ("amy", &amy_token)).await;
         let bob = login("Bob", &b, ("bob", &bob_token)).await;
+        let (ann_token, gus_token) = (
+            a[0].add_user("ann").await.unwrap(),
+            b.add_user("gus").await.unwrap(),
+        );
+        let ann = login("Ann", &a[0], ("ann", &ann_token)).await;
+        let gus = login("Gus", &b, ("gus", &gus_token)).await;
         let room = alice.run(&["create", "Nodes"]).await.unwrap()["room"]
             .as_str()
             .unwrap()
             .to_owned();
-        alice.run(&["add", &room, &amy.user]).await.unwrap();
-        alice.run(&["add", &room, &bob.user]).await.unwrap();
-        for (client, text) in [(&alice, "the first"), (&amy, "the second"), (&bob, "the third")] {
+        for client in [&amy, &bob, &ann] {
+            alice.run(&["add", &room, &client.user]).await.unwrap();
+        }
+        for (client, text) in [&alice, &amy, &bob, &ann].into_iter().zip(FIRST) {
             client.send(&room, text, Duration::from_mins(1)).await.unwrap();
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -121,10 +136,12 @@ impl Talk {
                 tokio::spawn(talk(device(client.profile()), room.clone(), name, stop.clone()))
             })
             .into();
+        let changing = changes::change(ann, room.clone(), gus.user, stop.clone());
         Self {
             a,
             b,
             room,
+            changing: tokio::spawn(changing),
             stop,
             talking,
         }
@@ -157,6 +174,7 @@ impl Talk {
             room,
             stop,
             talking,
+            changing,
         } = self;
         stop.store(true, Ordering::SeqCst);
         let mut devices = Vec::new();
@@ -166,8 +184,11 @@ impl Talk {
             devices.push(device);
             written.push(texts);
         }
-        let count = written.iter().map(Vec::len).sum::<usize>() + 3;
-        println!("{count} messages");
+        let (ann, changed) = changing.await.unwrap();
+        devices.push(ann);
+        let count = written.iter().map(Vec::len).sum::<usize>() + FIRST.len();
+        println!("{count} messages, {changed} changes");
+        assert!(changed > 0);
         // What a device has not handed in yet it hands in now; then all have read all, once, in one order.
         for device in &mut devices {
             drain(device, &room, 0).await;
@@ -186,6 +207,14 @@ impl Talk {
         }
         assert_eq!(seen[0], seen[1], "Alice and Amy read the same in the same order");
         assert_eq!(seen[1], seen[2], "Bob reads what they read");
+        assert_eq!(seen[2], seen[3], "and so does Ann");
+        let epochs: BTreeSet<_> = devices
+            .iter()
+            .map(|device| device.engine().epoch(&room).unwrap())
+            .collect();
+        let [Some(epoch)] = epochs.iter().copied().collect::<Vec<_>>()[..] else {
+            panic!("not in one epoch: {epochs:?}");
+        };
         assert_eq!(seen[0].len(), count);
         // All of it is distributed once no node has anything to send or to hand over, twice in a row.
         let mut quiet = 0;
@@ -240,13 +269,19 @@ impl Talk {
             let messages = lines
                 .iter()
                 .filter(|line| line["space"] == "feed")
-                .filter(|line| is_a_message(line));
+                .filter(|line| is_of_kind(line, "message"));
             assert_eq!(
                 messages.count(),
                 count,
                 "messages in the feed of {}",
                 node.dir().display()
             );
+            if node.domain() == "a.example" {
+                let commits = lines
+                    .iter()
+                    .filter(|line| line["space"] == "feed" && is_of_kind(line, "commit"));
+                assert_eq!(commits.count() as u64, epoch, "one commit for each epoch");
+            }
             let shared: Vec<Value> = lines
                 .into_iter()
                 .filter(|line| {
@@ -266,7 +301,11 @@ impl Talk {
 }
 
 /// A provider on three nodes. Returns them and the token of Alice, who was there before there were several.
-async fn found(place: &Place, spots: &[Spot; 3], peer: (&str, SocketAddr)) -> (Vec<Provider>, String) {
+pub(crate) async fn found(
+    place: &Place,
+    spots: &[Spot; 3],
+    peer: (&str, SocketAddr),
+) -> (Vec<Provider>, String) {
     found_beside(place, spots, peer, None).await
 }
 
@@ -294,6 +333,12 @@ async fn found_beside(
         Some(_) => String::new(),
     };
     first.stop().await.unwrap();
+    (join(place, spots, first).await, alice_token)
+}
+
+/// Two further nodes for a provider that is not running.
+pub(crate) async fn join(place: &Place, spots: &[Spot; 3], mut first: Provider) -> Vec<Provider> {
+    let [one, ..] = spots;
     first.cluster(one.listen).unwrap();
     first.start_waiting().await.unwrap();
     let mut a = vec![first];
@@ -314,7 +359,7 @@ async fn found_beside(
         a.push(joined);
     }
     leader(&a, &[0, 1, 2]).await;
-    (a, alice_token)
+    a
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,6 +396,12 @@ async fn three_nodes_lose_nothing_and_double_nothing() {
     // It hands over when it is told to end.
     let going = talk.leader(&all).await;
     talk.a[going].stop().await.unwrap();
+    talk.other_leader(going).await;
+    let handed_over = talk.a[going].log_lines().unwrap();
+    assert!(
+        handed_over.iter().any(|line| line["message"] == "handed over"),
+        "it went without handing over"
+    );
     talk.a[going].start(None).await.unwrap();
     let orders = talk.leader(&all).await;
     let mut show = talk.a[orders].command().unwrap();
@@ -399,7 +450,7 @@ async fn a_transaction_reaches_any_node() {
 }
 
 /// What a node's readiness complains about.
-async fn reasons(node: &Provider) -> String {
+pub(crate) async fn reasons(node: &Provider) -> String {
     node.readiness()
         .await
         .map(|page| page["reasons"].to_string())
@@ -472,11 +523,11 @@ async fn the_survivor_of_a_lost_majority_goes_on_on_an_operators_word() {
     }
 }
 
-/// Whether an exported record of a feed is of a message.
-fn is_a_message(line: &Value) -> bool {
+/// Whether an exported record of a feed is of this kind.
+fn is_of_kind(line: &Value, kind: &str) -> bool {
     let octets = STANDARD_NO_PAD
         .decode(line["value"].as_str().unwrap().trim_end_matches('='))
         .unwrap();
     let record: Value = serde_json::from_slice(&octets).unwrap();
-    record["item"]["kind"] == "message"
+    record["item"]["kind"] == kind
 }

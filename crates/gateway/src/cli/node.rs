@@ -7,6 +7,8 @@ use crate::config::{ClusterConfig, Config, Environment, example, load};
 use crate::failure::{Code, Failure};
 use crate::files;
 use clap::{Args, Subcommand};
+use std::collections::BTreeMap;
+use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -109,6 +111,9 @@ struct JoinArgs {
     /// Where it listens for the homeserver's transactions [default: as the other node].
     #[arg(long, value_name = "ADDRESS")]
     appservice_listen: Option<SocketAddr>,
+    /// Where it listens for Matrix servers [default: as the other node].
+    #[arg(long, value_name = "ADDRESS")]
+    federation_listen: Option<SocketAddr>,
 }
 
 pub(super) fn run(
@@ -223,6 +228,9 @@ fn join(args: &JoinArgs, path: &Path) -> Result<(), Failure> {
     if let Some(appservice) = &mut config.appservice {
         appservice.listen = args.appservice_listen.unwrap_or(appservice.listen);
     }
+    if let Some(federation) = &mut config.federation {
+        federation.listen = args.federation_listen.unwrap_or(federation.listen);
+    }
     let first = section(&like)?;
     config.cluster = Some(ClusterConfig {
         name: args.name.clone(),
@@ -253,20 +261,8 @@ fn join(args: &JoinArgs, path: &Path) -> Result<(), Failure> {
             "name another file with --config, or move what is there away",
         ));
     }
-    // What all nodes share, and what is secret in it.
-    let mut shared: Vec<(PathBuf, bool)> = vec![
-        (config.keys.node.clone(), true),
-        (config.keys.hub.clone(), true),
-        (config.keys.franking.clone(), true),
-        (config.keys.hub_key.clone(), true),
-        (config.mimi.certificate.clone(), false),
-        (config.mimi.key.clone(), true),
-    ];
-    shared.extend(config.mimi.trusted_ca.iter().map(|ca| (ca.clone(), false)));
-    shared.extend(config.admin.token_file.iter().map(|token| (token.clone(), true)));
-    shared.extend(config.appservice.iter().map(|a| (a.registration.clone(), true)));
-    for (file, secret) in shared {
-        let (from, to) = (like.path(&file), config.path(&file));
+    for (file, secret) in shared(&config) {
+        let (from, to) = (like.path(file), config.path(file));
         if from == to {
             continue;
         }
@@ -292,4 +288,34 @@ fn join(args: &JoinArgs, path: &Path) -> Result<(), Failure> {
         own_line(&config)?
     );
     Ok(())
+}
+
+/// The files that all nodes share, and whether they are secret. One file may serve for several things.
+fn shared(config: &Config) -> BTreeMap<&Path, bool> {
+    let (keys, mimi, client_api) = (&config.keys, &config.mimi, &config.client_api);
+    let secret = [&keys.node, &keys.hub, &keys.franking, &keys.hub_key, &mimi.key]
+        .into_iter()
+        .chain(&client_api.key)
+        .chain(&config.admin.token_file)
+        .chain(config.federation.iter().map(|federation| &federation.key))
+        .chain(config.appservice.iter().flat_map(|appservice| {
+            iter::once(&appservice.registration)
+                .chain(&appservice.as_token_file)
+                .chain(&appservice.hs_token_file)
+        }));
+    let public = iter::once(&mimi.certificate)
+        .chain(&mimi.trusted_ca)
+        .chain(&mimi.web_pki_roots)
+        .chain(&client_api.certificate)
+        .chain(config.peers.values().filter_map(|peer| peer.ca.as_ref()))
+        .chain(
+            config
+                .federation
+                .iter()
+                .flat_map(|federation| iter::once(&federation.certificate).chain(&federation.trusted_ca)),
+        );
+    public
+        .map(|file| (file.as_path(), false))
+        .chain(secret.map(|file| (file.as_path(), true)))
+        .collect()
 }

@@ -43,6 +43,21 @@ pub(super) struct Forward {
     pub(super) face: &'static str,
     /// How much of a body is taken.
     pub(super) limit: BodyLimit,
+    /// How much of an asset, in octets.
+    pub(super) asset: usize,
+}
+
+impl Forward {
+    /// How much of a request's body is taken.
+    fn limit(&self, request: &Request) -> BodyLimit {
+        if is_asset(request) {
+            return BodyLimit {
+                size: self.asset,
+                ..self.limit
+            };
+        }
+        self.limit
+    }
 }
 
 /// A request on its way.
@@ -71,12 +86,28 @@ fn is_local(request: &Request) -> bool {
         || path.starts_with("/.well-known/")
         || matches!(path, "/_matrix/key/v2/server" | "/_matrix/federation/v1/version")
         || (request.method() == http::Method::GET
-            && (path.ends_with("/log")
-                || path.ends_with("/provider")
-                || path.ends_with("/nodes")
-                || path.contains("/blobs/")))
+            && (path.ends_with("/provider") || path.ends_with("/nodes")))
         || path.ends_with("/nodes/take-over")
         || path.ends_with("/nodes/release")
+}
+
+/// What every node answers from what it has so far: an older feed is one. That there is none, or no such session, only the
+/// node that orders can say.
+fn is_reading(request: &Request) -> bool {
+    let path = request.uri().path();
+    request.method() == http::Method::GET && (path.ends_with("/log") || path.contains("/blobs/"))
+}
+
+/// A request without its body.
+fn head(of: &http::request::Parts) -> Request {
+    Request::from_parts(of.clone(), Body::empty())
+}
+
+/// An attachment that one of our clients hands in, with the token without which there is no client.
+fn is_asset(request: &Request) -> bool {
+    request.method() == http::Method::POST
+        && request.uri().path().ends_with("/assets")
+        && request.headers().contains_key(header::AUTHORIZATION)
 }
 
 /// Application messages: any node may accept one, even when it is cut off.
@@ -94,8 +125,19 @@ pub(super) async fn forward(State(way): State<Forward>, request: Request, next: 
     if behind || way.cluster.term().is_ok() || is_local(&request) {
         return next.run(request).await;
     }
+    let limit = way.limit(&request);
+    let reading = is_reading(&request);
     let (parts, body) = request.into_parts();
-    let body = match way.limit.read(body).await {
+    if reading {
+        let response = next.clone().run(head(&parts)).await;
+        if !matches!(
+            response.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND
+        ) {
+            return response;
+        }
+    }
+    let body = match limit.read(body).await {
         Ok(body) => body,
         Err(error) => return (error.status(), error.to_string()).into_response(),
     };

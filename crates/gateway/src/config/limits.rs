@@ -71,6 +71,16 @@ impl LimitsConfig {
         Duration::from_secs(self.body_seconds.into())
     }
 
+    /// [`Self::mimi_body_kib`] in octets.
+    pub fn mimi_body(&self) -> usize {
+        kib(self.mimi_body_kib)
+    }
+
+    /// [`Self::client_body_kib`] in octets.
+    pub fn client_body(&self) -> usize {
+        kib(self.client_body_kib)
+    }
+
     /// [`Self::asset_mib`] in octets.
     pub fn asset(&self) -> usize {
         usize::try_from(self.asset_mib).unwrap_or(usize::MAX >> 20) << 20
@@ -83,7 +93,7 @@ impl LimitsConfig {
 
     /// [`Self::transaction_kib`] in octets.
     pub fn transaction(&self) -> usize {
-        usize::try_from(self.transaction_kib).unwrap_or(usize::MAX >> 10) << 10
+        kib(self.transaction_kib)
     }
 
     /// [`Self::outgoing_seconds`].
@@ -95,4 +105,8 @@ impl LimitsConfig {
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds.into())
     }
+}
+
+fn kib(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX >> 10) << 10
 }

@@ -23,6 +23,8 @@ mod nodes;
 
 /// Name in logs and metrics.
 pub const FACE: &str = "admin";
+/// Largest body.
+pub const BODY: usize = 64 * 1024;
 
 /// What the face needs.
 #[derive(Clone)]
@@ -60,7 +62,7 @@ impl AdminFace {
         reloader: Reloader,
     ) -> Self {
         let limit = BodyLimit {
-            size: 64 * 1024,
+            size: BODY,
             time: body_time,
         };
         Self(Arc::new(Inner {

@@ -56,7 +56,7 @@ impl ClientFace {
         stop: Stop,
     ) -> Self {
         let limit = BodyLimit {
-            size: usize::try_from(config.limits.client_body_kib).unwrap_or(usize::MAX >> 10) << 10,
+            size: config.limits.client_body(),
             time: config.limits.body(),
         };
         Self(Arc::new(Inner {

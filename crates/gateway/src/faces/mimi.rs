@@ -62,7 +62,7 @@ impl MimiFace {
             assets,
             ohttp,
             limit: BodyLimit {
-                size: usize::try_from(config.limits.mimi_body_kib).unwrap_or(usize::MAX >> 10) << 10,
+                size: config.limits.mimi_body(),
                 time: config.limits.body(),
             },
             directory: directory(config)?,
