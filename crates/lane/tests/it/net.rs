@@ -18,6 +18,9 @@ pub(crate) fn seeded(seed: u64, who: &str) -> SmallRng {
     SmallRng::seed_from_u64(hash)
 }
 
+/// How much later a request arrives a second time at most, in milliseconds.
+const LATER: u64 = 5000;
+
 /// How the network behaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weather {
@@ -79,6 +82,8 @@ struct State {
     scripts: BTreeMap<NodeName, Script>,
     /// From, to.
     cut: BTreeSet<(NodeName, NodeName)>,
+    /// Whether what others than nodes send may arrive twice, too.
+    repeats: bool,
 }
 
 /// All of it. A clone is the same network.
@@ -94,6 +99,7 @@ impl Net {
             nodes: BTreeMap::new(),
             scripts: BTreeMap::new(),
             cut: BTreeSet::new(),
+            repeats: false,
         })))
     }
 
@@ -138,6 +144,25 @@ impl Net {
         self.state().cut.clear();
     }
 
+    /// From now on also what others than nodes send may arrive twice.
+    pub(crate) fn repeat(&self) {
+        self.state().repeats = true;
+    }
+
+    /// Whether a request of somebody who draws from `rng` arrives a second time: how much later, and what its second way
+    /// draws from.
+    pub(crate) fn again(&self, rng: &mut SmallRng) -> Option<(Duration, SmallRng)> {
+        let (twice, repeats) = {
+            let state = self.state();
+            (state.weather.twice, state.repeats)
+        };
+        let arrives = repeats && rng.random_range(0..1000) < twice;
+        arrives.then(|| {
+            let later = Duration::from_millis(rng.random_range(0..LATER));
+            (later, SmallRng::seed_from_u64(rng.random()))
+        })
+    }
+
     fn draw(&self, from: &NodeName, to: &NodeName) -> (Duration, bool, bool) {
         let mut state = self.state();
         let (seed, weather) = (state.seed, state.weather);
@@ -149,7 +174,7 @@ impl Net {
         (Duration::from_millis(delay), lost, twice)
     }
 
-    fn passes(&self, from: &NodeName, to: &NodeName) -> bool {
+    pub(crate) fn passes(&self, from: &NodeName, to: &NodeName) -> bool {
         !self.state().cut.contains(&(from.clone(), to.clone()))
     }
 
@@ -167,6 +192,7 @@ impl Net {
         to: &NodeName,
         patience: Duration,
     ) -> Result<(), String> {
+        // Who is carried knows what to repeat.
         let (delay, lost, _) = self.draw(from, to);
         tokio::time::sleep(delay).await;
         if lost || !self.passes(from, to) {

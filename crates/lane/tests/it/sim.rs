@@ -1,11 +1,14 @@
 //! Nodes under random failures, on paused time: a seed names a whole story, and the same seed tells it again. After each
 //! story all is healed, and what was promised must be true.
 
+mod finality;
 mod history;
+mod liar;
 mod people;
 mod provider;
 mod records;
 mod trouble;
+mod twice;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,14 +103,14 @@ fn a_leader_that_forgot_what_it_gave_away_does_not_go_on_in_its_term() {
 #[test]
 fn a_node_that_is_restarted_while_it_is_added_gets_the_log() {
     for seed in [71, 116] {
-        tell(seed, provider::story);
+        tell(seed, provider::former);
     }
 }
 
 /// A node was still behind when all was quiet, and who read there was taken to have read all.
 #[test]
 fn nobody_has_read_all_before_every_node_has_it() {
-    tell(837, provider::story);
+    tell(837, provider::former);
 }
 
 /// Somebody at the follower committed twice before the follower was told of a message that had come late itself: the
@@ -115,7 +118,7 @@ fn nobody_has_read_all_before_every_node_has_it() {
 #[test]
 fn own_commits_do_not_outrun_what_is_still_to_be_read() {
     for seed in [1695, 2331] {
-        tell(seed, provider::story);
+        tell(seed, provider::former);
     }
 }
 
@@ -123,21 +126,21 @@ fn own_commits_do_not_outrun_what_is_still_to_be_read() {
 /// node that was cut off, and the client had forgotten it when it came.
 #[test]
 fn a_client_knows_its_own_messages_however_often_they_were_refused() {
-    tell(12789, provider::story);
+    tell(12789, provider::former);
 }
 
 /// A node that could not read its store for a moment, in the middle of an update, kept in memory what it had half decided,
 /// and refused every message of the epoch that the room was in.
 #[test]
 fn what_was_half_decided_is_forgotten() {
-    tell(15438, provider::story);
+    tell(15438, provider::former);
 }
 
 /// A node died while it put a snapshot in place. The one that had handed it in waited ten minutes for the answer, and sent
 /// it nothing else.
 #[test]
 fn nobody_waits_for_a_node_that_died_with_a_snapshot() {
-    tell(3640, provider::story);
+    tell(3640, provider::former);
 }
 
 /// Two traces, and where they part.

@@ -4,7 +4,7 @@ use crate::net::{Net, Process};
 use lane::{Cluster, ClusterSettings, Member, NodeName, ReplicatedStore};
 use room_engine::{Engine, Sequencer as _};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use store::sim::SimStore;
 use store::{Batch, Space, Store as _};
@@ -18,9 +18,13 @@ pub(crate) struct Node {
     pub(crate) engine: Arc<OnceLock<Engine>>,
 }
 
+/// The nodes' disks as they are now, those of dead nodes too.
+pub(crate) type Disks = Arc<Mutex<BTreeMap<NodeName, SimStore>>>;
+
 pub(crate) struct World {
     pub(crate) net: Net,
     pub(crate) nodes: Vec<Node>,
+    pub(crate) disks: Disks,
 }
 
 fn member(name: &NodeName) -> Member {
@@ -49,7 +53,9 @@ impl World {
                 engine: Arc::default(),
             });
         }
-        let mut world = Self { net, nodes };
+        let disks = nodes.iter().map(|node| (node.name.clone(), node.disk.clone()));
+        let disks = Arc::new(Mutex::new(disks.collect()));
+        let mut world = Self { net, nodes, disks };
         for at in 0..founding {
             world.start(at).await;
             if at > 0 {
@@ -69,7 +75,14 @@ impl World {
 
     /// Puts an empty disk into a node that doesn't run.
     pub(crate) async fn empty(&mut self, at: usize) {
-        self.nodes[at].disk = SimStore::create(Duration::from_millis(1)).await;
+        let disk = SimStore::create(Duration::from_millis(1)).await;
+        self.insert(at, disk);
+    }
+
+    fn insert(&mut self, at: usize, disk: SimStore) {
+        let node = &mut self.nodes[at];
+        self.disks.lock().unwrap().insert(node.name.clone(), disk.clone());
+        node.disk = disk;
     }
 
     pub(crate) async fn start(&mut self, at: usize) {
@@ -126,7 +139,8 @@ impl World {
         if let Some(cluster) = node.cluster.take() {
             tokio::spawn(async move { cluster.stop().await });
         }
-        node.disk = node.disk.reopen().await;
+        let disk = node.disk.reopen().await;
+        self.insert(at, disk);
     }
 
     /// Waits until a node orders; returns which.

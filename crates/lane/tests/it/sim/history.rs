@@ -1,5 +1,6 @@
 //! What clients and providers saw in a story, and what must be true of it.
 
+use super::finality::Finality;
 use super::people::Read;
 use mimi_wire::codec::{Decode as _, Encode};
 use mimi_wire::mls::MlsMessage;
@@ -20,22 +21,20 @@ const KEPT: u64 = 3;
 /// See the module.
 #[derive(Default)]
 pub(super) struct History {
-    /// What clients handed in as updates.
-    pub(super) bundles: Vec<Octets>,
-    /// What the follower handed in as messages.
-    pub(super) submitted: Vec<Octets>,
-    /// What the hub sent to the follower.
-    pub(super) notified: Vec<Octets>,
-    /// Commits that the hub answered with success, by the epoch they were made in.
-    accepted: BTreeMap<u64, BTreeSet<Octets>>,
+    /// What clients handed in as updates, with the room.
+    pub(super) bundles: Vec<(String, Octets)>,
+    /// What the follower handed in as messages, with the room.
+    pub(super) submitted: Vec<(String, Octets)>,
+    /// What the hub sent to the follower, with the room.
+    pub(super) notified: Vec<(String, Octets)>,
+    /// Commits that the hub answered with success, by room and the epoch they were made in.
+    accepted: BTreeMap<(String, u64), BTreeSet<Octets>>,
     /// KeyPackages, and the requests that got them.
     given: BTreeMap<Octets, BTreeSet<Octets>>,
-    /// What arrived at the follower, by its place in the outbox.
-    arrived: BTreeMap<u64, BTreeSet<Octets>>,
-    /// Welcomes that somebody was given.
-    welcomes: BTreeSet<Octets>,
-    /// Texts whose acceptance their writer was told.
-    pub(super) acknowledged: BTreeSet<String>,
+    /// What arrived at the follower, by its room and place there.
+    arrived: BTreeMap<(String, u64), BTreeSet<Octets>>,
+    /// Texts whose acceptance their writer was told, with the room.
+    pub(super) acknowledged: BTreeSet<(String, String)>,
     /// What everybody did, when, and whether it was done.
     pub(super) trace: Vec<String>,
 }
@@ -51,15 +50,59 @@ fn commit_of(bundle: &[u8]) -> Option<(HandshakeBundle, Option<Octets>)> {
 }
 
 impl History {
-    pub(super) fn updated(&mut self, bundle: &[u8], response: &UpdateRoomResponse) {
-        if let (UpdateOutcome::Success { .. }, Some((bundle, _))) = (&response.outcome, commit_of(bundle)) {
-            let commit = bundle.proposal_or_commit();
-            let epoch = commit.epoch().unwrap().0;
-            self.accepted
-                .entry(epoch)
-                .or_default()
-                .insert(commit.as_bytes().to_vec());
+    /// An update was answered; what the answer speaks of must be final by now.
+    pub(super) fn updated(
+        &mut self,
+        room: &str,
+        bundle: &[u8],
+        response: &UpdateRoomResponse,
+        finality: &Finality,
+    ) {
+        let Some((bundle, _)) = commit_of(bundle) else {
+            return;
+        };
+        let commit = bundle.proposal_or_commit();
+        match response.outcome {
+            UpdateOutcome::Success { .. } => {
+                assert!(
+                    finality.of(commit.as_bytes()),
+                    "a commit was acknowledged that is not final"
+                );
+                self.accepted
+                    .entry((room.to_owned(), commit.epoch().unwrap().0))
+                    .or_default()
+                    .insert(commit.as_bytes().to_vec());
+            }
+            UpdateOutcome::WrongEpoch { current_epoch } => {
+                let began = self
+                    .commits(room)
+                    .any(|commit| epoch(&commit) + 1 == current_epoch.0 && finality.of(&commit));
+                assert!(
+                    current_epoch.0 == 0 || began,
+                    "somebody was told of epoch {}, which is not final",
+                    current_epoch.0
+                );
+            }
+            _ => {}
         }
+    }
+
+    /// The commits that clients handed in for a room.
+    fn commits(&self, room: &str) -> impl Iterator<Item = Octets> {
+        let bundles = self.bundles.iter().filter(move |(of, _)| of == room);
+        let bundles = bundles.filter_map(|(_, bundle)| commit_of(bundle));
+        bundles.map(|(bundle, _)| bundle.proposal_or_commit().as_bytes().to_vec())
+    }
+
+    /// A Welcome is given to somebody; its commit must be final by now.
+    fn welcomed(&self, welcome: &Octets, finality: &Finality) {
+        let mut known = self.bundles.iter().filter_map(|(_, bundle)| commit_of(bundle));
+        let of = known.find(|(_, known)| known.as_ref() == Some(welcome));
+        let (bundle, _) = of.expect("a Welcome of a bundle that nobody handed in");
+        assert!(
+            finality.of(bundle.proposal_or_commit().as_bytes()),
+            "a Welcome was given out before its commit was final"
+        );
     }
 
     pub(super) fn claimed(&mut self, request: &[u8], response: &KeyMaterialResponse) {
@@ -69,23 +112,25 @@ impl History {
         }
     }
 
-    pub(super) fn arrives(&mut self, entry: &OutboxEntry) {
-        let octets = entry.octets.0.clone();
+    pub(super) fn arrives(&mut self, entry: &OutboxEntry, finality: &Finality) {
+        let (room, octets) = (entry.room.clone(), entry.octets.0.clone());
         match entry.body {
             OutboxBody::Notify => {
-                self.arrived.entry(entry.seq).or_default().insert(octets.clone());
+                let place = (room.clone(), entry.seq);
+                self.arrived.entry(place).or_default().insert(octets.clone());
                 for message in FanoutMessage::decode_all(&octets).unwrap() {
-                    let welcome = message.message().welcome();
-                    self.welcomes.extend(welcome.map(|welcome| welcome.to_bytes()));
+                    if let Some(welcome) = message.message().welcome() {
+                        self.welcomed(&welcome.to_bytes(), finality);
+                    }
                 }
-                self.notified.push(octets);
+                self.notified.push((room, octets));
             }
-            _ => self.submitted.push(octets),
+            _ => self.submitted.push((room, octets)),
         }
     }
 
-    /// What must be true, whatever happened: `feed` is the hub's order at the end.
-    pub(super) fn check(&self, feed: &[FeedItem]) {
+    /// What must be true of a room, whatever happened: `feed` is the hub's order at the end.
+    pub(super) fn check(&self, room: &str, feed: &[FeedItem], finality: &Finality) {
         let commits: Vec<&Octets> = feed
             .iter()
             .filter_map(|item| match item {
@@ -100,7 +145,7 @@ impl History {
                 "an epoch has two commits or none"
             );
         }
-        for (epoch, ids) in &self.accepted {
+        for ((_, epoch), ids) in self.accepted.iter().filter(|((of, _), _)| of == room) {
             assert_eq!(ids.len(), 1, "two commits were accepted for epoch {epoch}");
             let commit = ids.first().unwrap();
             assert!(
@@ -111,23 +156,11 @@ impl History {
         for requests in self.given.values() {
             assert_eq!(requests.len(), 1, "a KeyPackage was given twice");
         }
-        for (seq, bodies) in &self.arrived {
-            assert_eq!(bodies.len(), 1, "entry {seq} arrived in two versions");
+        for (place, bodies) in &self.arrived {
+            assert_eq!(bodies.len(), 1, "entry {place:?} arrived in two versions");
         }
-        // Whatever was handed out before it was final would be missing where the handing node lost it.
-        let known: Vec<(HandshakeBundle, Option<Octets>)> = self
-            .bundles
-            .iter()
-            .filter_map(|bundle| commit_of(bundle))
-            .collect();
-        for welcome in &self.welcomes {
-            let of = known.iter().find(|(_, known)| known.as_ref() == Some(welcome));
-            let (bundle, _) = of.expect("a Welcome of a bundle that nobody handed in");
-            let commit = bundle.proposal_or_commit().as_bytes();
-            assert!(
-                commits.iter().any(|there| there.as_slice() == commit),
-                "a Welcome was given out whose commit is not final"
-            );
+        for known in self.commits(room).filter(|commit| finality.knew(commit)) {
+            assert!(commits.contains(&&known), "a commit that was final is lost");
         }
         // A message that the follower handed in is in the room once, however often it came.
         let messages: Vec<&Octets> = feed
@@ -139,13 +172,13 @@ impl History {
             .collect();
         let once: BTreeSet<&Octets> = messages.iter().copied().collect();
         assert_eq!(once.len(), messages.len(), "a message is in the feed twice");
-        for submitted in &self.submitted {
+        for (_, submitted) in &self.submitted {
             assert!(SubmitMessageRequest::from_bytes(submitted).is_ok());
         }
     }
 
     /// What each of those who were there from the beginning got, in order.
-    pub(super) fn check_reading(&self, feed: &[FeedItem], read: &[(&str, Vec<Read>)]) {
+    pub(super) fn check_reading(&self, room: &str, feed: &[FeedItem], read: &[(&str, Vec<Read>)]) {
         let stale = stale(feed);
         for (who, messages) in read {
             // What one can't read may be the second encryption of what another one shows.
@@ -184,7 +217,7 @@ impl History {
             .iter()
             .flat_map(|(_, messages)| messages.iter().filter_map(|message| message.said.as_ref().ok()))
             .collect();
-        for text in &self.acknowledged {
+        for (_, text) in self.acknowledged.iter().filter(|(of, _)| of == room) {
             assert!(texts.contains(text), "{text} was accepted, and is lost");
         }
     }

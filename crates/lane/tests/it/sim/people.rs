@@ -1,7 +1,8 @@
 //! Who talks in a story: real MLS clients, each at a provider's face.
 
-use super::provider::{At, Sim};
-use crate::faces::{A, B, Face, ctx, sign_in_at, uri};
+use super::provider::Sim;
+use super::twice::Twice;
+use crate::faces::{A, B, ctx, sign_in_at, uri};
 use mls_client::client::Options;
 use mls_client::engine::Sent;
 use mls_client::state::{Hash, Membership, What};
@@ -28,7 +29,7 @@ pub(super) struct Read {
 /// A user's client.
 pub(super) struct Person {
     pub(super) name: &'static str,
-    client: Client<Face<At>>,
+    client: Client<Twice>,
     /// Whether it was added before the trouble began.
     pub(super) from_the_beginning: bool,
     guest: bool,
@@ -47,6 +48,9 @@ async fn person(sim: &Arc<Sim>, provider: &str, name: &'static str, user: &str, 
     let home = sim.outside(if provider == B { B } else { "clients" });
     let engine = mls_client::Engine::ephemeral();
     let client = sign_in_at(&home, provider, (user, secret), name, engine, options).await;
+    let face = client.transport().clone();
+    let transport = Twice::new(face, sim.net.clone(), sim.drawn(&format!("{name} again")));
+    let client = Client::new(client.into_engine(), transport, None, options);
     let mut person = Person {
         name,
         client,
@@ -57,8 +61,8 @@ async fn person(sim: &Arc<Sim>, provider: &str, name: &'static str, user: &str, 
     person
 }
 
-/// All of them, and the room that Alice, Amy and Bob are in.
-pub(super) async fn everybody(sim: &Arc<Sim>) -> (String, Vec<Person>) {
+/// All of them, and the rooms that Alice, Amy and Bob are in.
+pub(super) async fn everybody(sim: &Arc<Sim>) -> (Vec<String>, Vec<Person>) {
     let account = async |provider: &str, user: &str| {
         let engine = if provider == B { sim.follower() } else { sim.hub() };
         let (_, secret) = engine.add_account(ctx(), user).await.unwrap();
@@ -72,18 +76,25 @@ pub(super) async fn everybody(sim: &Arc<Sim>) -> (String, Vec<Person>) {
             people.push(person(sim, provider, "tablet", name, &secret).await);
         }
     }
-    let room = people[0].client.create("club").await.unwrap();
-    let members = ["mimi://a.example/u/amy", "mimi://b.example/u/bob"].map(uri);
-    people[0].client.add(&room, &members).await.unwrap();
     for person in &mut people {
         person.guest = matches!(person.name, "dave" | "carol");
         person.from_the_beginning = !person.guest;
-        while person.from_the_beginning && person.epoch(&room) != Some(1) {
-            person.catch_up(&room).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
-    (room, people)
+    let two = sim.more && sim.drawn("rooms").random_range(0..4) == 0;
+    let mut rooms = Vec::new();
+    for name in ["club", "den"].iter().take(1 + usize::from(two)) {
+        let room = people[0].client.create(name).await.unwrap();
+        let members = ["mimi://a.example/u/amy", "mimi://b.example/u/bob"].map(uri);
+        people[0].client.add(&room, &members).await.unwrap();
+        for person in &mut people {
+            while person.from_the_beginning && person.epoch(&room) != Some(1) {
+                person.catch_up(&room).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        rooms.push(room);
+    }
+    (rooms, people)
 }
 
 impl Person {
@@ -156,23 +167,25 @@ impl Person {
     pub(super) async fn talk(
         mut self,
         sim: Arc<Sim>,
-        room: String,
+        rooms: Vec<String>,
         mut rng: SmallRng,
         stop: watch::Receiver<bool>,
     ) -> Self {
         let mut said = 0;
+        let mut which = sim.drawn(&format!("{} in which room", self.name));
         while !*stop.borrow() {
             tokio::time::sleep(Duration::from_millis(rng.random_range(100..3000))).await;
+            let room = &rooms[which.random_range(0..rooms.len())];
             let guest = uri(GUESTS[rng.random_range(0..GUESTS.len())]);
             let (what, done) = match rng.random_range(0..10) {
-                _ if self.guest => ("reads", self.catch_up(&room).await.map(drop)),
+                _ if self.guest => ("reads", self.catch_up(room).await.map(drop)),
                 0..=5 => {
                     said += 1;
-                    ("says", self.say(&sim, &room, said).await)
+                    ("says", self.say(&sim, room, said).await)
                 }
-                6 => ("adds", self.client.add(&room, &[guest]).await.map(drop)),
-                7 => ("removes", self.client.remove(&room, &[guest]).await.map(drop)),
-                _ => ("reads", self.catch_up(&room).await.map(drop)),
+                6 => ("adds", self.client.add(room, &[guest]).await.map(drop)),
+                7 => ("removes", self.client.remove(room, &[guest]).await.map(drop)),
+                _ => ("reads", self.catch_up(room).await.map(drop)),
             };
             sim.note(self.name, what, done.is_ok());
         }
@@ -186,7 +199,7 @@ impl Person {
             .send(room, &text, "text/plain;charset=utf-8", Duration::ZERO)
             .await?;
         if let (_, Sent::Accepted(_), _) = sent {
-            sim.history().acknowledged.insert(text);
+            sim.history().acknowledged.insert((room.to_owned(), text));
         }
         Ok(())
     }

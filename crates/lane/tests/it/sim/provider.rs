@@ -1,28 +1,29 @@
 //! A provider on several nodes with its real engine, a follower, and clients that talk: handshakes, KeyPackages, messages,
 //! some of them accepted at nodes that are cut off. A third provider repeats what it has caught of the others.
 
+use super::finality::Finality;
 use super::history::History;
+use super::liar::lie;
 use super::people::{Person, everybody};
 use super::trouble::Trouble;
-use crate::faces::{self, A, B, Home, Link, Way, config, ctx, domain, keys, uri};
+use super::twice;
+use crate::faces::{self, A, B, Home, Link, Way, config, domain, keys, uri};
 use crate::net::{Net, Weather, seeded};
 use crate::world::{Node, World};
 use async_trait::async_trait;
 use lane::{Cluster, ClusterError, NodeName, Pending, ReplicatedStore};
-use mimi_wire::protocol::{KeyMaterialResponse, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse};
+use mimi_wire::protocol::{KeyMaterialResponse, UpdateRoomResponse};
 use mimi_wire::uri::MimiUri;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use room_engine::outbox::{Destination, OutboxEntry, Sender, SenderSettings};
-use room_engine::{Actor, Clock, Engine, EngineConfig, FeedItem, RoomView, Sequencer as _};
+use room_engine::{Clock, Engine, EngineConfig, FeedItem, RoomView, Sequencer as _};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 use store::MemoryStore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// A provider that takes part in nothing.
-const C: &str = "c.example";
 /// How wrong a clock may be, in milliseconds either way.
 const SKEW: i64 = 10 * 60 * 1000;
 /// After this long nobody waits for an answer any more.
@@ -43,8 +44,8 @@ impl Clock for SimClock {
 }
 
 /// A node's process: what a start of the gateway puts together.
-struct Process {
-    name: NodeName,
+pub(super) struct Process {
+    pub(super) name: NodeName,
     cluster: Cluster,
     engine: Engine,
     pending: Pending,
@@ -57,12 +58,15 @@ struct Process {
 pub(super) struct Sim {
     pub(super) net: Net,
     seed: u64,
+    /// Whether it has what simulations had not at first: requests that come twice, altered octets, a second room.
+    pub(super) more: bool,
     began: Instant,
     base: u64,
     nodes: Mutex<Vec<Option<Arc<Process>>>>,
     starting: Mutex<Vec<Option<JoinHandle<()>>>>,
     follower: Mutex<Option<Engine>>,
     history: Mutex<History>,
+    finality: Finality,
 }
 
 /// The simulation as it is from one place.
@@ -72,25 +76,34 @@ pub(super) struct At {
     /// A node's life: what it wanted to send when it died it doesn't send.
     life: Option<u64>,
     rng: Mutex<SmallRng>,
+    /// What says which of its requests arrive twice.
+    again: Mutex<SmallRng>,
 }
 
 impl Sim {
-    fn new(seed: u64, net: Net, nodes: usize) -> Arc<Self> {
+    fn new(seed: u64, more: bool, net: Net, nodes: usize, finality: Finality) -> Arc<Self> {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         Arc::new(Self {
             net,
             seed,
+            more,
             began: Instant::now(),
             base: u64::try_from(since.as_millis()).unwrap(),
             nodes: Mutex::new(std::iter::repeat_with(|| None).take(nodes).collect()),
             starting: Mutex::new(std::iter::repeat_with(|| None).take(nodes).collect()),
             follower: Mutex::default(),
             history: Mutex::default(),
+            finality,
         })
     }
 
     pub(super) fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap()
+    }
+
+    /// What somebody draws from, whatever the others draw.
+    pub(super) fn drawn(&self, who: &str) -> SmallRng {
+        seeded(self.seed, who)
     }
 
     /// Notes what somebody did.
@@ -113,6 +126,7 @@ impl Sim {
             name: name.clone(),
             life,
             rng: Mutex::new(seeded(self.seed, &format!("{name} {life:?}"))),
+            again: Mutex::new(seeded(self.seed, &format!("{name} {life:?} again"))),
         })
     }
 
@@ -189,7 +203,7 @@ impl Sim {
     }
 
     /// Any node that runs: who reaches none tries the next.
-    fn some_node(&self, rng: &mut SmallRng) -> Option<Arc<Process>> {
+    pub(super) fn some_node(&self, rng: &mut SmallRng) -> Option<Arc<Process>> {
         let nodes = self.nodes.lock().unwrap();
         let running: Vec<_> = nodes.iter().flatten().collect();
         let many = running.len().max(1);
@@ -223,7 +237,7 @@ impl Sim {
     }
 
     /// What the gateway of a node does with a request.
-    async fn face(&self, node: &Process, way: Way) -> Result<Engine, String> {
+    pub(super) async fn face(&self, node: &Process, way: Way) -> Result<Engine, String> {
         let message = way == Way::Message;
         let behind = message && !node.pending.hand_over().await;
         if behind || way == Way::Any || node.cluster.term().is_ok() {
@@ -277,12 +291,14 @@ impl Home for At {
             .await
     }
 
-    fn updating(&self, _: &MimiUri, bundle: &[u8]) {
-        self.sim.history().bundles.push(bundle.to_vec());
+    fn updating(&self, room: &MimiUri, bundle: &[u8]) {
+        let bundle = (room.to_string(), bundle.to_vec());
+        self.sim.history().bundles.push(bundle);
     }
 
-    fn updated(&self, _: &MimiUri, bundle: &[u8], response: &UpdateRoomResponse) {
-        self.sim.history().updated(bundle, response);
+    fn updated(&self, room: &MimiUri, bundle: &[u8], response: &UpdateRoomResponse) {
+        let (room, finality) = (room.as_str(), &self.sim.finality);
+        self.sim.history().updated(room, bundle, response, finality);
     }
 
     fn claimed(&self, request: &[u8], response: &KeyMaterialResponse) {
@@ -290,7 +306,8 @@ impl Home for At {
     }
 
     fn arrives(&self, entry: &OutboxEntry) {
-        self.sim.history().arrives(entry);
+        self.sim.history().arrives(entry, &self.sim.finality);
+        twice::entry_again(&self.sim, &self.name, &mut self.again.lock().unwrap(), entry);
     }
 }
 
@@ -298,49 +315,6 @@ fn provider(name: &str) -> EngineConfig {
     EngineConfig {
         homeserver: None,
         ..config(name)
-    }
-}
-
-/// Repeats what it has caught as its own, and to the follower also in the hub's name, until it is stopped.
-async fn lie(sim: Arc<Sim>, room: MimiUri, mut rng: SmallRng) {
-    let liar = sim.outside(C);
-    loop {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(100..3000))).await;
-        let mut pick = |all: &[Vec<u8>]| match all.len() {
-            0 => None,
-            many => Some(all[rng.random_range(0..many)].clone()),
-        };
-        let (bundle, message, body) = {
-            let history = sim.history();
-            (
-                pick(&history.bundles),
-                pick(&history.submitted),
-                pick(&history.notified),
-            )
-        };
-        let follower = sim.follower();
-        if let Some(body) = body {
-            let forged = follower.notify(ctx(), &room, &domain(C), body.clone()).await;
-            assert!(
-                forged.is_err(),
-                "a notification of somebody else than the hub was taken"
-            );
-            let _ = follower.notify(ctx(), &room, &domain(A), body).await;
-        }
-        if let (Some(bundle), Ok(hub)) = (bundle, liar.reach(C, A, Way::Ordering).await) {
-            let answer = hub
-                .update(ctx(), &room, Actor::Peer(domain(C)), bundle.clone())
-                .await;
-            if let Ok(answer) = answer {
-                let taken = matches!(answer.outcome, UpdateOutcome::Success { .. });
-                assert!(!taken, "an update of a provider outside of the room was taken");
-            }
-        }
-        if let (Some(message), Ok(hub)) = (message, liar.reach(C, A, Way::Message).await) {
-            let answer = hub.submit_message(ctx(), &room, &domain(C), message).await;
-            let taken = matches!(answer, Ok(SubmitMessageResponse::Accepted { .. }));
-            assert!(!taken, "a message of a provider outside of the room was taken");
-        }
     }
 }
 
@@ -359,13 +333,27 @@ async fn grow(sim: Arc<Sim>, name: NodeName, member: lane::Member) {
 
 /// Tells a story; returns what everybody did in it, and when.
 pub(super) async fn story(seed: u64) -> Vec<String> {
+    told(seed, true).await
+}
+
+/// A story as it was told when it taught something: no request came twice, no octets were altered, there was one room.
+pub(super) async fn former(seed: u64) -> Vec<String> {
+    told(seed, false).await
+}
+
+async fn told(seed: u64, more: bool) -> Vec<String> {
     lane::seed_elections(seed);
     let mut rng = SmallRng::seed_from_u64(seed ^ 0x5eed);
     let count = [3, 3, 4, 5, 7][rng.random_range(0..5)];
     // In some stories a node joins while the others are in trouble.
     let latecomer = count > 3 && rng.random();
-    let mut world = World::founded_by(seed, count, count - usize::from(latecomer)).await;
-    let sim = Sim::new(rng.random(), world.net.clone(), count);
+    let founding = count - usize::from(latecomer);
+    let mut world = World::founded_by(seed, count, founding).await;
+    let finality = Finality::new(world.disks.clone(), founding);
+    let sim = Sim::new(rng.random(), more, world.net.clone(), count, finality);
+    if more {
+        world.net.repeat();
+    }
     for at in 0..count {
         if world.nodes[at].cluster.is_some() {
             sim.boot(at, &world.nodes[at]);
@@ -386,21 +374,17 @@ pub(super) async fn story(seed: u64) -> Vec<String> {
     while sim.ordering().is_none() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let (room, people) = everybody(&sim).await;
+    let (rooms, people) = everybody(&sim).await;
 
     let stop = tokio::sync::watch::channel(false).0;
     let talking: Vec<_> = people
         .into_iter()
         .map(|person| {
             let rng = SmallRng::seed_from_u64(rng.random());
-            tokio::spawn(person.talk(sim.clone(), room.clone(), rng, stop.subscribe()))
+            tokio::spawn(person.talk(sim.clone(), rooms.clone(), rng, stop.subscribe()))
         })
         .collect();
-    let lying = tokio::spawn(lie(
-        sim.clone(),
-        uri(&room),
-        SmallRng::seed_from_u64(rng.random()),
-    ));
+    let lying = tokio::spawn(lie(sim.clone(), SmallRng::seed_from_u64(rng.random())));
     let growing = latecomer.then(|| {
         let (name, member) = (world.nodes[count - 1].name.clone(), world.member(count - 1));
         tokio::spawn(grow(sim.clone(), name, member))
@@ -436,9 +420,11 @@ pub(super) async fn story(seed: u64) -> Vec<String> {
     } else {
         lying.abort();
     }
-    settle(&sim, &room, &mut people).await;
+    settle(&sim, &rooms, &mut people).await;
     world.converged().await;
-    check(&sim, &room, &people).await;
+    for room in &rooms {
+        check(&sim, room, &people).await;
+    }
 
     to_hub.stop().await;
     follower.close().await;
@@ -454,11 +440,11 @@ pub(super) async fn story(seed: u64) -> Vec<String> {
 }
 
 /// Waits until nothing is to be said, sent or handed over any more, and everybody has read all.
-async fn settle(sim: &Sim, room: &str, people: &mut [Person]) {
+async fn settle(sim: &Sim, rooms: &[String], people: &mut [Person]) {
     let mut why = String::new();
     for _ in 0..1500 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        why = match unsettled(sim, room, people).await {
+        why = match unsettled(sim, rooms, people).await {
             None => return,
             Some(why) => why,
         };
@@ -466,15 +452,19 @@ async fn settle(sim: &Sim, room: &str, people: &mut [Person]) {
     panic!("it never settles: {why}");
 }
 
-async fn unsettled(sim: &Sim, room: &str, people: &mut [Person]) -> Option<String> {
+async fn unsettled(sim: &Sim, rooms: &[String], people: &mut [Person]) -> Option<String> {
     for person in people.iter_mut() {
-        if let Err(error) = person.catch_up(room).await {
-            return Some(format!("{}: {error}", person.name));
+        for room in rooms {
+            if let Err(error) = person.catch_up(room).await {
+                return Some(format!("{}: {error}", person.name));
+            }
         }
     }
     for person in people.iter() {
-        if let Some(why) = person.unsettled(room) {
-            return Some(format!("{}: {why}", person.name));
+        for room in rooms {
+            if let Some(why) = person.unsettled(room) {
+                return Some(format!("{}: {why}", person.name));
+            }
         }
     }
     let Some(hub) = sim.ordering() else {
@@ -502,8 +492,10 @@ async fn unsettled(sim: &Sim, room: &str, people: &mut [Person]) -> Option<Strin
     }
     // Once more with nothing left.
     for person in people.iter_mut() {
-        if !person.catch_up(room).await.is_ok_and(|news| news == 0) {
-            return Some(format!("{} reads on", person.name));
+        for room in rooms {
+            if !person.catch_up(room).await.is_ok_and(|news| news == 0) {
+                return Some(format!("{} reads on", person.name));
+            }
         }
     }
     None
@@ -535,7 +527,7 @@ async fn check(sim: &Sim, room: &str, people: &[Person]) {
     assert_eq!(views[0].heads.len(), 1, "the graph has one end");
     let hub = sim.ordering().unwrap();
     let order = feed(&hub.engine, &room_uri, "mimi://a.example/u/alice").await;
-    sim.history().check(&order);
+    sim.history().check(room, &order, &sim.finality);
     // The follower has the hub's order of what both show.
     let shown = |items: &[FeedItem]| -> Vec<Vec<u8>> {
         let shown = items.iter().filter_map(|item| match item {
@@ -557,7 +549,7 @@ async fn check(sim: &Sim, room: &str, people: &[Person]) {
         .iter()
         .map(|person| (person.name, person.read(room)))
         .collect();
-    sim.history().check_reading(&order, &read);
+    sim.history().check_reading(room, &order, &read);
     for person in people {
         let refused = person.refused(room);
         assert!(refused.is_empty(), "{}: {refused:?}", person.name);

@@ -51,6 +51,16 @@ pub(crate) struct Face<H> {
     token: Arc<Mutex<Option<String>>>,
 }
 
+impl<H> Clone for Face<H> {
+    fn clone(&self) -> Self {
+        Self {
+            home: self.home.clone(),
+            provider: self.provider.clone(),
+            token: self.token.clone(),
+        }
+    }
+}
+
 impl<H> std::fmt::Debug for Face<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Face({})", self.provider)
