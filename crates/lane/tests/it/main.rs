@@ -15,6 +15,7 @@ mod blobs;
 #[path = "../../../room-engine/tests/it/faces.rs"]
 mod faces;
 mod intake;
+mod members;
 mod net;
 mod sim;
 mod suite;

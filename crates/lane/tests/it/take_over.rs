@@ -1,39 +1,15 @@
 //! A survivor takes over, and those that were given up come back.
 
-use crate::world::World;
+use crate::world::{World, holds, until, write};
 use lane::{ClusterError, NodeName, Statement};
 use room_engine::Sequencer as _;
 use std::collections::BTreeSet;
-use std::time::Duration;
-use store::{Batch, Scan, Space, Store as _, StoreError};
-
-async fn write(world: &World, at: usize, key: &str) -> Result<(), StoreError> {
-    let (_, store) = world.store(at).unwrap();
-    let mut batch = Batch::new();
-    batch.put(Space::Room, key, b"x".to_vec());
-    store.commit(batch).await.map(drop)
-}
-
-async fn holds(world: &World, at: usize, key: &str) -> bool {
-    let found = world.nodes[at].disk.get(Space::Room, key.as_bytes()).await;
-    found.unwrap().is_some()
-}
+use store::{Scan, Space, Store as _, StoreError};
 
 async fn take_over(world: &World, at: usize, lost: &[usize]) -> Result<Statement, ClusterError> {
     let lost: BTreeSet<NodeName> = lost.iter().map(|at| world.nodes[*at].name.clone()).collect();
     let cluster = world.nodes[at].cluster.clone().unwrap();
     cluster.take_over(lost, "fire".to_owned(), 7).await
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    for _ in 0..3000 {
-        if so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("never: {what}");
 }
 
 async fn nobody_orders(world: &World, at: usize) {
@@ -170,19 +146,21 @@ async fn the_survivor_goes_on_and_those_given_up_take_no_part() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn two_entries_for_one_place_are_kept_and_freeze_the_lane() {
-    let world = World::new(4, 3).await;
+/// Of three nodes one loses sight of the others, which go on: nobody is lost at all. It takes over nevertheless, and both
+/// sides decide. Returns which it is, and its statement.
+async fn two_sides(world: &World) -> (usize, Statement) {
     let first = world.leader().await;
     let others: Vec<usize> = (0..3).filter(|at| *at != first).collect();
-    write(&world, first, "before").await.unwrap();
-    world.converged().await;
-    // One side loses sight of the other, which goes on: nobody is lost at all.
+    write(world, first, "before").await.unwrap();
+    until("all have it", async || {
+        holds(world, others[0], "before").await && holds(world, others[1], "before").await
+    })
+    .await;
     for at in &others {
         world.net.cut(&world.nodes[first].name, &world.nodes[*at].name);
         world.net.cut(&world.nodes[*at].name, &world.nodes[first].name);
     }
-    nobody_orders(&world, first).await;
+    nobody_orders(world, first).await;
     let elected = async || {
         others
             .iter()
@@ -190,9 +168,17 @@ async fn two_entries_for_one_place_are_kept_and_freeze_the_lane() {
             .find(|at| world.nodes[*at].cluster.as_ref().unwrap().term().is_ok())
     };
     until("the others elect one", async || elected().await.is_some()).await;
-    write(&world, elected().await.unwrap(), "there").await.unwrap();
-    let statement = take_over(&world, first, &others).await.unwrap();
-    write(&world, first, "here").await.unwrap();
+    write(world, elected().await.unwrap(), "there").await.unwrap();
+    let statement = take_over(world, first, &others).await.unwrap();
+    write(world, first, "here").await.unwrap();
+    (first, statement)
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_entries_for_one_place_are_kept_and_freeze_the_lane() {
+    let world = World::new(4, 3).await;
+    let (first, statement) = two_sides(&world).await;
+    let others: Vec<usize> = (0..3).filter(|at| *at != first).collect();
     world.net.heal();
 
     let survivor = world.nodes[first].cluster.clone().unwrap();
@@ -238,4 +224,51 @@ async fn two_entries_for_one_place_are_kept_and_freeze_the_lane() {
         .await
         .unwrap();
     assert!(!kept.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_node_says_that_the_lane_is_frozen_until_it_is_released() {
+    let mut world = World::founded_by(5, 4, 3).await;
+    let (first, _) = two_sides(&world).await;
+    let survivor = world.nodes[first].cluster.clone().unwrap();
+    world.start_joining(3).await;
+    let joined = (world.nodes[3].name.clone(), world.member(3));
+    survivor.add(joined.0.clone(), joined.1).await.unwrap();
+    assert!(
+        matches!(survivor.release().await, Err(ClusterError::TakeOver(why)) if why.contains("not frozen"))
+    );
+    world.net.heal();
+
+    let view = |world: &World, at: usize| world.nodes[at].cluster.as_ref().unwrap().view();
+    until("both say it", async || {
+        view(&world, first).frozen && view(&world, 3).frozen
+    })
+    .await;
+    // It doesn't pass by itself, nor by a restart.
+    world.crash(3, 1000).await;
+    world.start(3).await;
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    for at in [first, 3] {
+        let view = view(&world, at);
+        assert!(view.frozen && !view.orders, "{view:?}");
+        let cluster = world.nodes[at].cluster.as_ref().unwrap();
+        let why = cluster.term().unwrap_err().to_string();
+        assert!(why.contains("frozen"), "{why}");
+        cluster.accepts_aside().unwrap();
+        assert!(cluster.hand_over(None).await.is_err());
+    }
+    // Whoever leads is told; the other one says who that is.
+    let released = world.nodes[3].cluster.as_ref().unwrap().release().await;
+    let ClusterError::NotLeading { leader } = released.unwrap_err() else {
+        panic!("it doesn't lead")
+    };
+    assert_eq!(leader, Some(world.nodes[first].name.clone()));
+    survivor.release().await.unwrap();
+    until("both know", async || {
+        !view(&world, first).frozen && !view(&world, 3).frozen
+    })
+    .await;
+    until("it orders again", async || survivor.term().is_ok()).await;
+    write(&world, first, "released").await.unwrap();
+    until("both have it", async || holds(&world, 3, "released").await).await;
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use store::sim::SimStore;
-use store::{Batch, Space, Store as _};
+use store::{Batch, Space, Store as _, StoreError};
 
 pub(crate) struct Node {
     pub(crate) name: NodeName,
@@ -225,4 +225,29 @@ impl World {
         }
         all.remove(0)
     }
+}
+
+/// Has a record written through a node.
+pub(crate) async fn write(world: &World, at: usize, key: &str) -> Result<(), StoreError> {
+    let (_, store) = world.store(at).unwrap();
+    let mut batch = Batch::new();
+    batch.put(Space::Room, key, b"x".to_vec());
+    store.commit(batch).await.map(drop)
+}
+
+/// Whether a node has a record applied.
+pub(crate) async fn holds(world: &World, at: usize, key: &str) -> bool {
+    let found = world.nodes[at].disk.get(Space::Room, key.as_bytes()).await;
+    found.unwrap().is_some()
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..3000 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
 }
