@@ -294,6 +294,10 @@ impl Cluster {
                 self.0.terms.send_if_modified(|term| term.take().is_some());
                 *lock(&self.0.raft) = None;
                 let _ = raft.shutdown().await;
+                // What ended it has been taken note of: nothing would wake the pause below.
+                if *stop.borrow() {
+                    return;
+                }
             }
             if self.begin_asked().await {
                 // The log goes on at once, under this node alone.

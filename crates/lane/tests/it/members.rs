@@ -219,6 +219,22 @@ async fn nobody_is_removed_without_a_majority() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_an_orderly_stop_another_one_orders_without_an_election_timeout() {
+    for seed in 1..=10 {
+        let mut world = World::new(seed, 3).await;
+        let (first, _) = others(&world, 3).await;
+        write(&world, first, "before").await.unwrap();
+        let began = Instant::now();
+        let leader = world.nodes[first].cluster.take().unwrap();
+        leader.stop().await;
+        world.net.down(leader.name());
+        let next = world.leader().await;
+        write(&world, next, "after").await.unwrap();
+        assert!(began.elapsed() < election(&world), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_node_that_is_named_orders_next() {
     let world = World::new(8, 5).await;
     let (first, rest) = others(&world, 5).await;
