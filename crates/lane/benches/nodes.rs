@@ -4,7 +4,7 @@
 //! between them are calls, so that what is measured is the log and the disk and not a network. A decision is a batch as a
 //! commit leaves it, 8 KiB in four records. Times are by the clock.
 //!
-//! `--quick`: fewer of everything. `--json`: a line of JSON for each case.
+//! Fails where a goal is missed. `--quick`: fewer of everything. `--json`: a line of JSON for each case.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,33 +21,57 @@ use room_engine::Sequencer as _;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use store::{Batch, SledOptions, SledStore, Space, Store};
 
 /// Writers at a time, where many write.
 const WRITERS: u64 = 64;
+/// When the node that orders is lost, another one orders within seconds: milliseconds.
+const TAKEN_OVER: f64 = 5_000.0;
 
 fn flag(name: &str) -> bool {
     std::env::args().any(|arg| arg == name)
 }
 
-/// One figure, beside that of one node where there is one.
-fn case(case: &str, unit: &str, ours: f64, one: Option<f64>) {
+/// Whether a goal was missed.
+static MISSED: AtomicBool = AtomicBool::new(false);
+
+/// One figure, beside that of one node where there is one, and what it has to reach where that was set.
+fn case(case: &str, unit: &str, ours: f64, one: Option<f64>, goal: Option<f64>) {
     let ratio = one.map(|one| if unit == "/s" { ours / one } else { one / ours });
+    let holds = goal.map(|goal| if unit == "/s" { ours >= goal } else { ours <= goal });
+    if holds == Some(false) {
+        MISSED.store(true, Ordering::Relaxed);
+    }
     if flag("--json") {
         println!(
             "{}",
             json!({"area": "replication", "case": case, "ours": ours, "peer": one, "unit": unit,
-                "peer_name": "one node", "ratio": ratio})
+                "peer_name": "one node", "ratio": ratio, "goal": goal, "holds": holds})
         );
     } else {
         let beside = match (one, ratio) {
             (Some(one), Some(ratio)) => format!("one node {one:>8.2} {unit:<3} {ratio:>7.2} times"),
             _ => String::new(),
         };
-        println!("  {case:<58} {ours:>9.2} {unit:<3} {beside}");
+        let verdict = match (goal, holds) {
+            (Some(goal), Some(true)) => format!("  (goal {goal}: holds)"),
+            (Some(goal), _) => format!("  (goal {goal}: MISSED)"),
+            (None, _) => String::new(),
+        };
+        println!("  {case:<58} {ours:>9.2} {unit:<3} {beside}{verdict}");
+    }
+}
+
+/// Fails if a goal was missed.
+fn verdict() -> ExitCode {
+    if MISSED.load(Ordering::Relaxed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     }
 }
 
@@ -213,7 +237,7 @@ async fn death(nodes: &Nodes) -> f64 {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     let dir = tempfile::tempdir().unwrap();
     let (few, many) = if flag("--quick") { (50, 640) } else { (300, 6_400) };
     let one = Nodes::start(dir.path(), 1).await;
@@ -229,6 +253,7 @@ async fn main() {
             "ms",
             percentile(took.clone(), of),
             beside,
+            None,
         );
     }
     for (name, of) in [("p50", 50), ("p99", 99)] {
@@ -236,6 +261,7 @@ async fn main() {
             &format!("handed in at one node, visible on another, {name}"),
             "ms",
             percentile(visible.clone(), of),
+            None,
             None,
         );
     }
@@ -245,12 +271,15 @@ async fn main() {
         "/s",
         three_many,
         Some(one_many),
+        None,
     );
     case(
         "without handshakes when the node that orders dies",
         "ms",
         death(&three).await,
         None,
+        Some(TAKEN_OVER),
     );
     three.end().await;
+    verdict()
 }

@@ -4,7 +4,7 @@
 //! a benchmark wants. The load is made and signed before the clock starts. Times are by the clock: the server that sends
 //! runs in this process, too, so that its share counts against the node.
 //!
-//! `--quick`: fewer of everything. `--all`: also joins of 10,000 members. `--json`: a line of JSON for each case.
+//! Fails where a goal is missed. `--quick`: fewer of everything. `--all`: also joins of 10,000 members. `--json`: a line of JSON for each case.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,29 +38,58 @@ use room_engine::{Engine, EngineConfig, Keys, Limits, RequestContext, SystemCloc
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use store::{SledOptions, SledStore, Store};
+
+/// Events a second that /send takes in.
+const TAKEN_IN: f64 = 3_000.0;
+/// Members of the large room, and how long joining it may take, in milliseconds.
+const LARGE: usize = 10_000;
+const LARGE_JOIN: f64 = 2_000.0;
 
 fn flag(name: &str) -> bool {
     std::env::args().any(|arg| arg == name)
 }
 
-/// One figure, beside Synapse's where there is one.
-fn case(case: &str, unit: &str, ours: f64, synapse: Option<f64>) {
+/// Whether a goal was missed.
+static MISSED: AtomicBool = AtomicBool::new(false);
+
+/// One figure, beside Synapse's where there is one, and what it has to reach where that was set.
+fn case(case: &str, unit: &str, ours: f64, synapse: Option<f64>, goal: Option<f64>) {
     let ratio = synapse.map(|peer| if unit == "/s" { ours / peer } else { peer / ours });
+    let holds = goal.map(|goal| if unit == "/s" { ours >= goal } else { ours <= goal });
+    if holds == Some(false) {
+        MISSED.store(true, Ordering::Relaxed);
+    }
     if flag("--json") {
         println!(
             "{}",
             json!({"area": "replication", "case": case, "ours": ours, "peer": synapse, "unit": unit,
-                "peer_name": "synapse", "ratio": ratio})
+                "peer_name": "synapse", "ratio": ratio, "goal": goal, "holds": holds})
         );
     } else {
         let beside = match (synapse, ratio) {
             (Some(peer), Some(ratio)) => format!("synapse {peer:>9.1} {unit:<3} {ratio:>7.1} times"),
             _ => String::new(),
         };
-        println!("  {case:<58} {ours:>9.1} {unit:<3} {beside}");
+        let verdict = match (goal, holds) {
+            (Some(goal), Some(true)) => format!("  (goal {goal}: holds)"),
+            (Some(goal), _) => format!("  (goal {goal}: MISSED)"),
+            (None, _) => String::new(),
+        };
+        println!("  {case:<58} {ours:>9.1} {unit:<3} {beside}{verdict}");
+    }
+}
+
+/// Fails if a goal was missed.
+fn verdict() -> ExitCode {
+    if MISSED.load(Ordering::Relaxed) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     }
 }
 
@@ -227,6 +256,7 @@ async fn inbound(authority: &Authority, ours: &(Federation, ServerName), theirs:
         "/s",
         ours,
         synapse,
+        Some(TAKEN_IN),
     );
 }
 
@@ -252,7 +282,13 @@ async fn joins(
         sam.join_via(&peer.room_id(), peer.name.as_str()).await.unwrap();
         synapse = Some(began.elapsed().as_secs_f64() * 1e3);
     }
-    case(&format!("joining a room of {count} members"), "ms", took, synapse);
+    case(
+        &format!("joining a room of {count} members"),
+        "ms",
+        took,
+        synapse,
+        (count == LARGE).then_some(LARGE_JOIN),
+    );
 
     // Somebody joins that room through us.
     let joiner = Peer::start(authority, 5).await;
@@ -294,6 +330,7 @@ async fn joins(
         "ms",
         took,
         None,
+        None,
     );
 }
 
@@ -322,11 +359,12 @@ async fn catching_up(authority: &Authority, ours: &(Federation, ServerName)) {
         "ms",
         took,
         None,
+        None,
     );
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new();
@@ -351,10 +389,11 @@ async fn main() {
     joins(&authority, &ours, theirs.as_ref(), members).await;
     if flag("--all") {
         // A homeserver takes half a minute and more for it: it is measured at the smaller size.
-        joins(&authority, &ours, None, 10_000).await;
+        joins(&authority, &ours, None, LARGE).await;
     }
     catching_up(&authority, &ours).await;
     if let Some((mut synapse, _)) = theirs {
         synapse.stop().await.unwrap();
     }
+    verdict()
 }
