@@ -18,6 +18,8 @@ pub(crate) fn seeded(seed: u64, who: &str) -> SmallRng {
     SmallRng::seed_from_u64(hash)
 }
 
+/// How much more often requests arrive twice than the messages between nodes do, which are far more.
+const OFTEN: u32 = 4;
 /// How much later a request arrives a second time at most, in milliseconds.
 const LATER: u64 = 5000;
 
@@ -156,7 +158,7 @@ impl Net {
             let state = self.state();
             (state.weather.twice, state.repeats)
         };
-        let arrives = repeats && rng.random_range(0..1000) < twice;
+        let arrives = repeats && rng.random_range(0..1000) < OFTEN * twice;
         arrives.then(|| {
             let later = Duration::from_millis(rng.random_range(0..LATER));
             (later, SmallRng::seed_from_u64(rng.random()))

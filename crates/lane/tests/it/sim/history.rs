@@ -95,9 +95,12 @@ impl History {
     }
 
     /// A Welcome is given to somebody; its commit must be final by now.
-    fn welcomed(&self, welcome: &Octets, finality: &Finality) {
+    pub(super) fn welcomed(&self, message: &MlsMessage, finality: &Finality) {
+        let Some(welcome) = message.welcome().map(|welcome| welcome.to_bytes()) else {
+            return;
+        };
         let mut known = self.bundles.iter().filter_map(|(_, bundle)| commit_of(bundle));
-        let of = known.find(|(_, known)| known.as_ref() == Some(welcome));
+        let of = known.find(|(_, known)| known.as_ref() == Some(&welcome));
         let (bundle, _) = of.expect("a Welcome of a bundle that nobody handed in");
         assert!(
             finality.of(bundle.proposal_or_commit().as_bytes()),
@@ -119,9 +122,7 @@ impl History {
                 let place = (room.clone(), entry.seq);
                 self.arrived.entry(place).or_default().insert(octets.clone());
                 for message in FanoutMessage::decode_all(&octets).unwrap() {
-                    if let Some(welcome) = message.message().welcome() {
-                        self.welcomed(&welcome.to_bytes(), finality);
-                    }
+                    self.welcomed(message.message(), finality);
                 }
                 self.notified.push((room, octets));
             }

@@ -48,8 +48,7 @@ async fn person(sim: &Arc<Sim>, provider: &str, name: &'static str, user: &str, 
     let home = sim.outside(if provider == B { B } else { "clients" });
     let engine = mls_client::Engine::ephemeral();
     let client = sign_in_at(&home, provider, (user, secret), name, engine, options).await;
-    let face = client.transport().clone();
-    let transport = Twice::new(face, sim.net.clone(), sim.drawn(&format!("{name} again")));
+    let transport = Twice::new(client.transport().clone(), sim, name);
     let client = Client::new(client.into_engine(), transport, None, options);
     let mut person = Person {
         name,

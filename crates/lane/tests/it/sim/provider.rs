@@ -12,6 +12,8 @@ use crate::net::{Net, Weather, seeded};
 use crate::world::{Node, World};
 use async_trait::async_trait;
 use lane::{Cluster, ClusterError, NodeName, Pending, ReplicatedStore};
+use mimi_wire::codec::Decode as _;
+use mimi_wire::mls::MlsMessage;
 use mimi_wire::protocol::{KeyMaterialResponse, UpdateRoomResponse};
 use mimi_wire::uri::MimiUri;
 use rand::rngs::SmallRng;
@@ -104,6 +106,12 @@ impl Sim {
     /// What somebody draws from, whatever the others draw.
     pub(super) fn drawn(&self, who: &str) -> SmallRng {
         seeded(self.seed, who)
+    }
+
+    /// A client was given a Welcome.
+    pub(super) fn welcomed(&self, message: &[u8]) {
+        let message = MlsMessage::from_bytes(message).unwrap();
+        self.history().welcomed(&message, &self.finality);
     }
 
     /// Notes what somebody did.

@@ -3,11 +3,10 @@
 
 use super::provider::{At, Sim};
 use crate::faces::{A, B, Face, Way, ctx, domain, uri};
-use crate::net::Net;
 use async_trait::async_trait;
 use lane::NodeName;
 use mls_client::api::{
-    BlobRef, ClaimRequest, CreateRoom, Device, GroupInfoQuery, HubAnswer, KeyPackageStock, LogPage,
+    BlobRef, ClaimRequest, CreateRoom, Device, FeedItem, GroupInfoQuery, HubAnswer, KeyPackageStock, LogPage,
     LoginRequest, LoginResponse, ProviderInfo, RoomSummary, SubmissionStatus, SubmitMessage, UpdateRequest,
     UploadKeyPackages,
 };
@@ -46,16 +45,17 @@ pub(super) fn entry_again(sim: &Arc<Sim>, from: &NodeName, rng: &mut SmallRng, e
 /// The client API, of which requests that change something may come twice.
 pub(super) struct Twice {
     face: Face<At>,
-    net: Net,
+    sim: Arc<Sim>,
     rng: Mutex<SmallRng>,
 }
 
 impl Twice {
-    pub(super) fn new(face: Face<At>, net: Net, rng: SmallRng) -> Self {
+    /// For the client of that name.
+    pub(super) fn new(face: Face<At>, sim: &Arc<Sim>, name: &str) -> Self {
         Self {
             face,
-            net,
-            rng: Mutex::new(rng),
+            sim: sim.clone(),
+            rng: Mutex::new(sim.drawn(&format!("{name} again"))),
         }
     }
 
@@ -63,7 +63,7 @@ impl Twice {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let again = self.net.again(&mut self.rng.lock().unwrap());
+        let again = self.sim.net.again(&mut self.rng.lock().unwrap());
         if let Some((later, _)) = again {
             let request = request(self.face.clone());
             tokio::spawn(async move {
@@ -142,7 +142,13 @@ impl Transport for Twice {
         limit: u32,
         wait: Duration,
     ) -> Result<LogPage, TransportError> {
-        self.face.log(room, from, limit, wait).await
+        let page = self.face.log(room, from, limit, wait).await?;
+        for entry in &page.entries {
+            if let FeedItem::Welcome { message, .. } = &entry.item {
+                self.sim.welcomed(&message.0);
+            }
+        }
+        Ok(page)
     }
 
     async fn put_blob(&self, octets: &[u8]) -> Result<BlobRef, TransportError> {
