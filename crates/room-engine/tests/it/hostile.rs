@@ -1,23 +1,19 @@
 //! A Matrix server in a room's graph, with all the power that a node can give away, that means no good. Whatever it
 //! does the MIMI room, its log and its feed stay what they were, and go on.
 //!
-//! A seed names a story; `CAUSEWAY_SIM_SEED` tells one, `CAUSEWAY_SIM_FIRST` and `CAUSEWAY_SIM_STORIES` others.
+//! A seed names a story; `CAUSEWAY_HOSTILE_SEED` tells one, `CAUSEWAY_HOSTILE_STORIES` says how many there are.
+
+use event_graph::{EventId, Pdu};
+use room_engine::graphs::{Fate, GraphCommand, Question};
+use room_engine::outbox::Destination;
+use room_engine::{FeedEntry, RoomView};
+use serde_json::json;
+use std::collections::BTreeMap;
 
 use crate::follower::texts;
+use crate::mallory::{Mallory, captor, is_carrier, levels, witness};
 use crate::world::{A, B, Person, World, ctx, uri};
-use event_graph::auth::auth_keys;
-use event_graph::limits::MAX_INTEGER;
-use event_graph::{Draft, EventId, Pdu, RoomVersion, SigningIdentity};
-use room_engine::carrier::{HANDSHAKE, MESSAGE};
-use room_engine::graphs::{GraphCommand, GraphReply};
-use room_engine::outbox::Destination;
-use room_engine::{Engine, FeedEntry, RoomView};
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use store::Space;
 
-const VERSION: RoomVersion = RoomVersion::V12;
-const MALLORY: &str = "@mallory:matrix.example";
 const ALICE: &str = "mimi://a.example/u/alice";
 const BOB: &str = "mimi://b.example/u/bob";
 const DAVE: &str = "mimi://a.example/u/dave";
@@ -25,282 +21,6 @@ const DAVE: &str = "mimi://a.example/u/dave";
 const STORIES: u64 = 3;
 /// Things that happen in one.
 const LENGTH: usize = 40;
-
-/// Xorshift.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        for _ in 0..8 {
-            dice.below(2);
-        }
-        dice
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).unwrap() % end
-    }
-
-    fn pick<T: Clone>(&mut self, all: &[T]) -> T {
-        all[self.below(all.len())].clone()
-    }
-}
-
-/// The hostile server, and what it sees of the graph.
-struct Mallory {
-    identity: SigningIdentity,
-    graph: String,
-    dice: Dice,
-    /// Events that it has made and given to nobody.
-    withheld: Vec<Pdu>,
-    made: i64,
-}
-
-impl Mallory {
-    async fn state(&self, engine: &Engine) -> (Vec<EventId>, BTreeMap<(String, String), EventId>) {
-        let (heads, entries) = engine.graph_state(ctx(), &self.graph).await.unwrap();
-        let state = entries.into_iter().map(|(kind, key, id)| ((kind, key), id));
-        (heads.heads, state.collect())
-    }
-
-    async fn draft(&mut self, engine: &Engine, kind: &str, key: Option<&str>, content: Value) -> Draft {
-        let (heads, state) = self.state(engine).await;
-        self.made += 1;
-        let auth_events = auth_keys(VERSION, kind, MALLORY, key, &content)
-            .unwrap()
-            .iter()
-            .filter_map(|of| state.get(&(of.event_type.clone(), of.state_key.clone())))
-            .copied()
-            .collect();
-        Draft {
-            room_id: Some(self.graph.clone()),
-            event_type: kind.to_owned(),
-            sender: MALLORY.to_owned(),
-            state_key: key.map(str::to_owned),
-            content,
-            prev_events: heads.into_iter().take(10).collect(),
-            auth_events,
-            depth: 1_000,
-            origin_server_ts: 1_900_000_000_000 + self.made,
-        }
-    }
-
-    async fn give(&self, engine: &Engine, pdus: Vec<Pdu>, past: bool) {
-        let admit = GraphCommand::Admit {
-            origin: (!past).then(|| "matrix.example".to_owned()),
-            pdus,
-            past,
-        };
-        engine.graph(ctx(), &self.graph, admit).await.unwrap();
-    }
-
-    async fn says(&mut self, engine: &Engine, kind: &str, key: Option<&str>, content: Value) {
-        let pdu = self.draft(engine, kind, key, content).await;
-        let pdu = pdu.sign(&self.identity, VERSION).unwrap();
-        self.give(engine, vec![pdu], false).await;
-    }
-
-    /// An event at the greatest depth there is.
-    async fn speak_deep(&mut self, engine: &Engine) {
-        let mut deep = self
-            .draft(engine, "m.room.message", None, json!({ "body": "deep" }))
-            .await;
-        deep.depth = MAX_INTEGER.unsigned_abs();
-        let deep = deep.sign(&self.identity, VERSION).unwrap();
-        self.give(engine, vec![deep], false).await;
-    }
-
-    /// Events of the graph.
-    async fn events(&self, world: &World) -> Vec<Pdu> {
-        let mut events = Vec::new();
-        for line in world.engine(A).graph_events(&self.graph).await.unwrap() {
-            let line: Value = serde_json::from_str(&line).unwrap();
-            let id = line["unsigned"]["event_id"].as_str().unwrap();
-            events.push(stored(world, id).await);
-        }
-        events
-    }
-
-    /// One hostile thing; returns its name.
-    async fn act(&mut self, world: &World) -> &'static str {
-        let engine = &world.engine(A);
-        let events = self.events(world).await;
-        let carriers: Vec<Pdu> = events.iter().filter(|e| is_carrier(e)).cloned().collect();
-        let node = engine.node_user();
-        match self.dice.below(15) {
-            0 => {
-                // A carrier of its own, as good as it can make one.
-                let like = self.dice.pick(&carriers);
-                let mut content = like.content_value();
-                if let Some(seq) = content.get("seq").and_then(Value::as_str) {
-                    let next = seq.parse::<u64>().unwrap() + u64::from(self.dice.below(2) == 0);
-                    content["seq"] = json!(next.to_string());
-                }
-                self.says(engine, like.event_type(), None, content).await;
-                "forged a carrier"
-            }
-            1 | 2 => {
-                let target = self.dice.pick(&carriers).event_id();
-                self.says(engine, "m.room.redaction", None, json!({ "redacts": target }))
-                    .await;
-                "redacted a carrier"
-            }
-            3 => {
-                // Of all carriers, as of new and of old.
-                let emptied: Vec<Pdu> = carriers.iter().map(Pdu::redact).collect();
-                let past = self.dice.below(2) == 0;
-                self.give(engine, emptied, past).await;
-                "handed out emptied copies"
-            }
-            4 => {
-                let copy = self.dice.pick(&carriers).redact();
-                let complete = GraphCommand::Complete { pdu: copy };
-                engine.graph(ctx(), &self.graph, complete).await.unwrap();
-                "completed with an emptied copy"
-            }
-            5 => {
-                let hidden = self
-                    .draft(engine, "m.room.topic", Some(""), json!({ "topic": "hidden" }))
-                    .await;
-                let hidden = hidden.sign(&self.identity, VERSION).unwrap();
-                let mut child = self
-                    .draft(engine, "m.room.name", Some(""), json!({ "name": "child" }))
-                    .await;
-                child.prev_events = vec![hidden.event_id()];
-                let child = child.sign(&self.identity, VERSION).unwrap();
-                self.withheld.push(hidden);
-                self.give(engine, vec![child], false).await;
-                "withheld a parent"
-            }
-            6 if !self.withheld.is_empty() => {
-                let at = self.dice.below(self.withheld.len());
-                let hidden = self.withheld.swap_remove(at);
-                self.give(engine, vec![hidden], false).await;
-                "gave out a parent"
-            }
-            7 => {
-                // Two states at once, on old parents.
-                let old = vec![self.dice.pick(&events).event_id()];
-                let mut pdus = Vec::new();
-                for topic in ["one", "other"] {
-                    let mut draft = self
-                        .draft(engine, "m.room.topic", Some(""), json!({ "topic": topic }))
-                        .await;
-                    draft.prev_events.clone_from(&old);
-                    pdus.push(draft.sign(&self.identity, VERSION).unwrap());
-                }
-                self.give(engine, pdus, false).await;
-                "contradicted itself"
-            }
-            8 => {
-                let mut levels = json!({ "users": { MALLORY: 100 }, "events": {}, "users_default": 0 });
-                levels["events"][HANDSHAKE] = json!(100);
-                levels["events"][MESSAGE] = json!(MAX_INTEGER);
-                self.says(engine, "m.room.power_levels", Some(""), levels).await;
-                "took the power"
-            }
-            9 => {
-                let what = self.dice.pick(&["ban", "leave"]);
-                self.says(
-                    engine,
-                    "m.room.member",
-                    Some(&node),
-                    json!({ "membership": what }),
-                )
-                .await;
-                "threw the node out"
-            }
-            10 => {
-                let acl = json!({ "allow": ["matrix.example"], "deny": ["*"] });
-                self.says(engine, "m.room.server_acl", Some(""), acl).await;
-                "denied all servers"
-            }
-            11 => {
-                self.speak_deep(engine).await;
-                "spoke from the deep"
-            }
-            12 => {
-                // A state that was never, before an event whose parents are nowhere.
-                let mut hash = [0xee; 32];
-                hash[0] = u8::try_from(self.dice.below(256)).unwrap();
-                let mut pdu = self
-                    .draft(engine, "m.room.topic", Some(""), json!({ "topic": "lie" }))
-                    .await;
-                pdu.prev_events = vec![EventId::from_hash(hash)];
-                let pdu = pdu.sign(&self.identity, VERSION).unwrap();
-                let some = self.dice.below(events.len());
-                let state = events.iter().take(some).filter(|e| e.state_key().is_some());
-                let state = state.map(Pdu::event_id).collect();
-                let at = GraphCommand::AtState { pdu, state };
-                // Where the state is none at all it may be refused.
-                let _ = engine.graph(ctx(), &self.graph, at).await;
-                "lied about a state"
-            }
-            13 => {
-                self.give(engine, events, true).await;
-                "repeated everything"
-            }
-            _ => {
-                let merged = engine.graph(ctx(), &self.graph, GraphCommand::Merge).await;
-                drop(merged);
-                "let ends pile up"
-            }
-        }
-    }
-}
-
-fn is_carrier(pdu: &Pdu) -> bool {
-    [HANDSHAKE, MESSAGE].contains(&pdu.event_type()) && pdu.sender() != MALLORY
-}
-
-async fn stored(world: &World, id: &str) -> Pdu {
-    let octets = world.store(A).get(Space::Event, id.as_bytes()).await.unwrap();
-    Pdu::parse_trusted(&octets.unwrap(), VERSION).unwrap()
-}
-
-/// Lets the hostile server in, and gives it what a node can give.
-async fn witness(world: &World, room: &str, seed: u64) -> Mallory {
-    let engine = world.engine(A);
-    let graph = engine.graph_of(&uri(room)).await.unwrap().unwrap();
-    let own = async |kind: &str, key: &str, content: Value| {
-        let key = Some(key.to_owned());
-        let sent = engine
-            .graph_send(ctx(), &graph, kind.to_owned(), key, content)
-            .await;
-        sent.unwrap();
-    };
-    own("m.room.member", MALLORY, json!({ "membership": "invite" })).await;
-    let mut levels = json!({
-        "users": { MALLORY: 100 }, "users_default": 0, "events_default": 100, "state_default": 100, "invite": 100,
-        "kick": 100, "ban": 100, "redact": 100, "events": {},
-    });
-    for pinned in room_engine::carrier::PINNED {
-        levels["events"][pinned] = json!(100);
-    }
-    own("m.room.power_levels", "", levels).await;
-    let mut mallory = Mallory {
-        identity: SigningIdentity::from_seed("matrix.example", "ed25519:m", &[6; 32]),
-        graph,
-        dice: Dice::new(seed),
-        withheld: Vec::new(),
-        made: 0,
-    };
-    let join = json!({ "membership": "join" });
-    mallory.says(&engine, "m.room.member", Some(MALLORY), join).await;
-    let ask = GraphCommand::Ask {
-        asker: None,
-        question: room_engine::graphs::Question::Heads,
-    };
-    let GraphReply::Heads(heads) = engine.graph(ctx(), &mallory.graph, ask).await.unwrap() else {
-        panic!("no heads")
-    };
-    assert!(heads.servers.contains("matrix.example"), "it is in");
-    mallory
-}
 
 /// Waits until nothing is left to send to anybody but the hostile server, which takes nothing.
 async fn quiet(world: &World) {
@@ -418,10 +138,10 @@ async fn story(seed: u64) {
 #[tokio::test]
 async fn a_hostile_server_in_the_graph_touches_nothing() {
     let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let only = variable("CAUSEWAY_SIM_SEED");
-    let first = only.or_else(|| variable("CAUSEWAY_SIM_FIRST")).unwrap_or(1);
-    let stories = only.map_or_else(|| variable("CAUSEWAY_SIM_STORIES").unwrap_or(STORIES), |_| 1);
-    let seeds = first..first + stories;
+    let seeds = match variable("CAUSEWAY_HOSTILE_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=variable("CAUSEWAY_HOSTILE_STORIES").unwrap_or(STORIES),
+    };
     for seed in seeds {
         story(seed).await;
     }
@@ -438,4 +158,140 @@ async fn a_room_goes_on_from_the_greatest_depth() {
     alice.say(&room, "still here").await;
     alice.client.renew_keys(&room).await.unwrap();
     assert_eq!(texts(&alice.texts(&room).await), ["still here"]);
+}
+
+/// How the node user loses what it had in a graph that another server has made.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    Level,
+    Banned,
+    PutOut,
+}
+
+impl Loss {
+    /// It takes effect: the graph has no room for what the node says from here on.
+    async fn strike(self, world: &World, mallory: &mut Mallory) {
+        let engine = &world.engine(A);
+        let node = engine.node_user();
+        let fate = match self {
+            Self::Level => {
+                let levels = levels(&node, 0);
+                mallory
+                    .says(engine, "m.room.power_levels", Some(""), levels)
+                    .await
+            }
+            Self::Banned => mallory.puts_out(engine, "ban").await,
+            Self::PutOut => {
+                // Not to come again either.
+                let rules = json!({ "join_rule": "invite" });
+                let fate = mallory.says(engine, "m.room.join_rules", Some(""), rules).await;
+                assert_eq!(fate, Fate::Accepted);
+                mallory.puts_out(engine, "leave").await
+            }
+        };
+        assert_eq!(fate, Fate::Accepted, "{self:?}");
+        let (heads, _) = engine.graph_state(ctx(), &mallory.graph).await.unwrap();
+        assert_eq!(heads.joined, matches!(self, Self::Level), "{self:?}");
+    }
+}
+
+/// How many carriers are there, and how many of them the graph takes for part of the room.
+async fn carriers(world: &World, mallory: &Mallory) -> (usize, usize) {
+    let (mut all, mut shown) = (0, 0);
+    for pdu in mallory.events(world).await.iter().filter(|pdu| is_carrier(pdu)) {
+        let ask = GraphCommand::Ask {
+            asker: None,
+            question: Question::Event(pdu.event_id()),
+        };
+        all += 1;
+        shown += usize::from(world.engine(A).graph(ctx(), &mallory.graph, ask).await.is_ok());
+    }
+    (all, shown)
+}
+
+/// The log is what the node has signed, whatever the graph makes of the node: one that is demoted, banned or put out
+/// where that is in force orders on, and nobody in the room notices.
+#[tokio::test]
+async fn a_node_that_has_lost_its_place_in_the_graph_orders_on() {
+    for loss in [Loss::Level, Loss::Banned, Loss::PutOut] {
+        let world = World::new().await;
+        let (mut alice, _) = world.user(A, "alice").await;
+        let (mut bob, _) = world.user(B, "bob").await;
+        world.user(A, "dave").await;
+        let room = alice.client.create("club").await.unwrap();
+        alice.client.add(&room, &[uri(BOB)]).await.unwrap();
+        alice.say(&room, "first").await;
+        world.quiet().await;
+        let mut said = vec!["first".to_owned()];
+        let mut mallory = captor(&world, &room).await;
+        alice.say(&room, "second").await;
+        said.push("second".to_owned());
+        quiet(&world).await;
+        assert_eq!(carriers(&world, &mallory).await, (1, 1), "{loss:?}");
+
+        let before = look(&world, &room).await;
+        loss.strike(&world, &mut mallory).await;
+        assert_eq!(before, look(&world, &room).await, "{loss:?}");
+        for round in 0..4 {
+            let entries = look(&world, &room).await.log_entries;
+            alice.client.sync().await.unwrap();
+            if round % 2 == 0 {
+                alice.client.add(&room, &[uri(DAVE)]).await.unwrap();
+            } else {
+                alice.client.remove(&room, &[uri(DAVE)]).await.unwrap();
+            }
+            alice.client.renew_keys(&room).await.unwrap();
+            for person in [&mut alice, &mut bob] {
+                quiet(&world).await;
+                person.client.sync().await.unwrap();
+                said.push(format!("{round}: {}", said.len()));
+                person.insist(&room, said.last().unwrap()).await;
+            }
+            quiet(&world).await;
+            let before = look(&world, &room).await;
+            assert!(before.log_entries >= entries + 2, "{loss:?}");
+            assert_eq!(before.participants.len(), 3 - round % 2, "{loss:?}");
+
+            // What the others hear of it is emptied and repeated, and they speak on.
+            let engine = &world.engine(A);
+            let carriers: Vec<Pdu> = mallory
+                .events(&world)
+                .await
+                .into_iter()
+                .filter(is_carrier)
+                .collect();
+            for carrier in &carriers {
+                assert_eq!(mallory.redacts(engine, carrier.event_id()).await, Fate::Accepted);
+            }
+            for past in [false, true] {
+                let emptied = carriers.iter().map(Pdu::redact).collect();
+                let fates = mallory.give(engine, emptied, past).await;
+                assert!(fates.iter().all(|fate| *fate == Fate::Known), "{fates:?}");
+            }
+            assert_eq!(before, look(&world, &room).await, "{loss:?}");
+            if round % 2 == 0 {
+                world.restart(A).await;
+                assert_eq!(before, look(&world, &room).await, "{loss:?}");
+            }
+            let kept: Vec<Pdu> = mallory
+                .events(&world)
+                .await
+                .into_iter()
+                .filter(is_carrier)
+                .collect();
+            assert_eq!(kept.len(), carriers.len());
+            assert!(
+                kept.iter()
+                    .zip(&carriers)
+                    .all(|(kept, was)| kept.as_bytes() == was.as_bytes())
+            );
+        }
+        // All of them are there, and in the room there is the one from before.
+        let (all, shown) = self::carriers(&world, &mallory).await;
+        assert!(all > 16, "{loss:?}: {all}");
+        assert_eq!(shown, 1, "{loss:?}");
+        for person in [&mut alice, &mut bob] {
+            assert_eq!(texts(&person.texts(&room).await), said, "{loss:?}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod hooked;
 mod hostile;
 mod inbox;
 mod keys;
+mod mallory;
 mod migrate;
 mod people;
 mod portal;
