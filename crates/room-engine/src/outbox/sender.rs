@@ -1,9 +1,10 @@
 //! The sender: one per destination.
 //!
 //! Entries of a room go in order, one in flight. A room that can't be delivered waits with growing pauses, and one that
-//! is slow goes on by itself: neither holds up another. How many rooms are served beside each other is the
-//! destination's ([`Destination::width`]). A delivery is forgotten in a batch of its own; a crash between the delivery
-//! and that batch repeats the delivery with the same octets.
+//! is slow goes on by itself: neither holds up another. Of those that wait the one comes first whose last turn was
+//! longest ago. How many rooms are served beside each other is the destination's ([`Destination::width`]). A delivery
+//! is forgotten in a batch of its own; a crash between the delivery and that batch repeats the delivery with the same
+//! octets.
 
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
@@ -83,6 +84,7 @@ impl Engine {
             transport,
             settings,
             lanes: HashMap::new(),
+            turns: 0,
             guard: None,
             jitter: settings.seed.unwrap_or_else(|| getrandom::u64().unwrap_or(0)) | 1,
         };
@@ -98,6 +100,8 @@ impl Engine {
 struct Lane {
     failures: u32,
     not_before: Option<Instant>,
+    /// The number of its newest turn; 0 before the first.
+    turn: u64,
 }
 
 type RoomKey = [u8; 16];
@@ -109,6 +113,8 @@ struct Run {
     transport: Arc<dyn Transport>,
     settings: SenderSettings,
     lanes: HashMap<RoomKey, Lane>,
+    /// Turns so far.
+    turns: u64,
     guard: Option<Guard>,
     /// State of a xorshift generator, never zero.
     jitter: u64,
@@ -189,10 +195,13 @@ impl Run {
             }
             if look && ready.is_empty() {
                 match self.rooms().await {
-                    Ok(rooms) => {
+                    Ok(mut rooms) => {
                         look = false;
                         let waiting: HashSet<RoomKey> = rooms.iter().copied().collect();
                         self.lanes.retain(|room, _| waiting.contains(room));
+                        // Who waits longest for a turn comes first, or a room that fails each time would be the only
+                        // one that is ever tried after a pause.
+                        rooms.sort_by_key(|room| self.lanes.get(room).map_or(0, |lane| lane.turn));
                         ready.extend(rooms);
                     }
                     Err(error) => {
@@ -206,6 +215,8 @@ impl Run {
                 let Some(room) = ready.pop_front() else { break };
                 let waits = self.lanes.get(&room).and_then(|lane| lane.not_before);
                 if waits.is_none_or(|until| until <= now) && busy.insert(room) {
+                    self.turns = self.turns.saturating_add(1);
+                    self.lanes.entry(room).or_default().turn = self.turns;
                     running.push(turns.turn(room));
                 }
             }
@@ -308,7 +319,8 @@ impl Run {
                 }
             };
             if !turn.done.is_empty() {
-                self.lanes.insert(turn.room, Lane::default());
+                let lane = self.lanes.entry(turn.room).or_default();
+                (lane.failures, lane.not_before) = (0, None);
             }
             if let Some(wait) = &turn.retry {
                 let pause = self.pause(turn.room, wait.wish);

@@ -1,12 +1,15 @@
 //! Senders: order within a room, no room waits for another, nothing is forgotten.
 
 use async_trait::async_trait;
-use room_engine::outbox::{Delivery, OutboxEntry, SenderSettings, Transport};
+use room_engine::outbox::{Delivery, Destination, OutboxEntry, SenderSettings, Transport};
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use store::{Scan, Space};
 
+use crate::mallory::witness;
 use crate::world::{A, B, World, uri};
 
 /// Refuses to take one room's entries for a while and fails at random for the others.
@@ -71,7 +74,7 @@ async fn a_stuck_room_holds_up_no_other_and_keeps_its_order() {
         longest_pause: Duration::from_millis(20),
         ..SenderSettings::default()
     };
-    let destination = room_engine::outbox::Destination::Provider(B.parse().unwrap());
+    let destination = Destination::Provider(B.parse().unwrap());
     let sender = world.engine(A).sender(destination, moody.clone(), settings);
     wait_for(|| moody.taken.lock().unwrap().len() == 18).await;
     assert!(
@@ -97,6 +100,61 @@ async fn a_stuck_room_holds_up_no_other_and_keeps_its_order() {
         assert_eq!(order.len(), 9);
         assert!(order.is_sorted(), "{order:?}");
     }
+}
+
+/// The room whose queue for b is looked at first.
+async fn first_in_outbox(world: &World) -> String {
+    let rows = world
+        .store(A)
+        .scan(Scan::all(Space::Outbox).limit(500))
+        .await
+        .unwrap();
+    let mut entries = rows
+        .iter()
+        .map(|(_, value)| serde_json::from_slice::<Value>(value).unwrap());
+    let first = entries.find(|entry| entry["destination"] == json!({ "provider": B }));
+    first.unwrap()["room"].as_str().unwrap().to_owned()
+}
+
+/// A room that is stuck is no reason to leave alone a destination that takes the others, whichever is looked at first.
+#[tokio::test]
+async fn a_stuck_room_holds_up_none_that_has_something_to_say_later() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    let (mut bob, _) = world.user(B, "bob").await;
+    let mut rooms = Vec::new();
+    for name in ["one", "two"] {
+        let room = alice.client.create(name).await.unwrap();
+        let to = [uri("mimi://b.example/u/bob")];
+        alice.client.add(&room, &to).await.unwrap();
+        rooms.push(room);
+    }
+    world.quiet().await;
+    bob.client.sync().await.unwrap();
+    world.stop_senders(A).await;
+    for room in &rooms {
+        alice.say(room, "first").await;
+    }
+    let stuck = first_in_outbox(&world).await;
+    let other = rooms.iter().find(|room| **room != stuck).unwrap();
+    let moody = Arc::new(Moody::default());
+    let settings = SenderSettings {
+        first_pause: Duration::from_millis(2),
+        longest_pause: Duration::from_millis(20),
+        ..SenderSettings::default()
+    };
+    let destination = Destination::Provider(B.parse().unwrap());
+    let sender = world.engine(A).sender(destination, moody.clone(), settings);
+    wait_for(|| moody.taken.lock().unwrap().len() == 2).await;
+    *moody.stuck.lock().unwrap() = Some(stuck.clone());
+    moody.attempts.lock().unwrap().clear();
+    alice.say(&stuck, "second").await;
+    let attempts = || moody.attempts.lock().unwrap().values().sum::<u32>();
+    wait_for(|| attempts() > 4).await;
+    alice.say(other, "second").await;
+    wait_for(|| moody.taken.lock().unwrap().len() == 3).await;
+    sender.stop().await;
+    assert_eq!(moody.taken.lock().unwrap()[2].0, *other);
 }
 
 /// Takes nothing until two rooms' entries are under way at the same time, and notes when a room has two.
@@ -152,7 +210,7 @@ async fn rooms_go_beside_each_other_and_each_has_one_request_in_flight() {
         }
     }
     let pairs = Arc::new(Pairs::default());
-    let destination = room_engine::outbox::Destination::Provider(B.parse().unwrap());
+    let destination = Destination::Provider(B.parse().unwrap());
     let sender = world
         .engine(A)
         .sender(destination, pairs.clone(), SenderSettings::default());
@@ -198,7 +256,7 @@ async fn hours_of_429_and_5xx_lose_double_and_flood_nothing() {
             alice.say(&room, &format!("{index}")).await;
         }
     }
-    let destination = room_engine::outbox::Destination::Homeserver;
+    let destination = Destination::Homeserver;
     let waiting = async || {
         let queues = world.engine(A).queues().await.unwrap();
         let queue = queues.into_iter().find(|queue| queue.destination == destination);
@@ -241,6 +299,73 @@ async fn hours_of_429_and_5xx_lose_double_and_flood_nothing() {
     let tries = BAD.div_duration_f64(WISH / 2);
     let refused = f64::from(u32::try_from(weather.refused.load(Ordering::SeqCst)).unwrap());
     assert!((100.0..4.0 * tries).contains(&refused), "{refused} attempts");
+}
+
+/// Is away until it is there.
+#[derive(Default)]
+struct Away {
+    there: AtomicBool,
+    refused: AtomicUsize,
+    taken: Mutex<Vec<(String, u64)>>,
+}
+
+#[async_trait]
+impl Transport for Away {
+    async fn deliver(&self, entry: &OutboxEntry) -> Delivery {
+        if self.there.load(Ordering::SeqCst) {
+            self.taken.lock().unwrap().push((entry.room.clone(), entry.seq));
+            return Delivery::Done;
+        }
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        Delivery::Retry {
+            after: None,
+            reason: "away".to_owned(),
+        }
+    }
+}
+
+/// A server that was away for long and speaks gets at once what waits for it: its rooms' pauses are over, and its own.
+#[tokio::test]
+async fn who_speaks_after_a_long_absence_is_sent_everything_at_once() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    for name in ["one", "two", "three", "four"] {
+        let room = alice.client.create(name).await.unwrap();
+        witness(&world, &room, 1).await;
+        alice.say(&room, "hello").await;
+    }
+    let engine = world.engine(A);
+    let destination = Destination::Server("matrix.example".to_owned());
+    let waiting = async || {
+        let queues = engine.queues().await.unwrap();
+        let queue = queues.into_iter().find(|queue| queue.destination == destination);
+        queue.map_or(0, |queue| queue.waiting)
+    };
+    let all = waiting().await;
+    assert!(all >= 4, "{all}");
+
+    tokio::time::pause();
+    let away = Arc::new(Away::default());
+    let settings = SenderSettings {
+        first_pause: Duration::from_hours(10),
+        longest_pause: Duration::from_hours(10),
+        ..SenderSettings::default()
+    };
+    let sender = engine.sender(destination.clone(), away.clone(), settings);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    // After three rooms the server itself is taken to be away.
+    assert_eq!(away.refused.load(Ordering::SeqCst), 3);
+    away.there.store(true, Ordering::SeqCst);
+    // Somebody else speaks, then nobody for an hour, then the server.
+    engine.server_spoke("other.example");
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert_eq!(waiting().await, all);
+    engine.server_spoke("matrix.example");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(waiting().await, 0);
+    sender.stop().await;
+    assert_eq!(away.refused.load(Ordering::SeqCst), 3);
+    assert_eq!(away.taken.lock().unwrap().len(), all);
 }
 
 async fn wait_for(done: impl Fn() -> bool) {
