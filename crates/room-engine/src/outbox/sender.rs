@@ -6,7 +6,6 @@
 //! is forgotten in a batch of its own; a crash between the delivery and that batch repeats the delivery with the same
 //! octets.
 
-use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -17,13 +16,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{DeadLetterRecord, Delivery, Destination, OutboxEntry, Transport};
+use super::{Destination, Transport};
 use crate::Engine;
-use crate::carrier::{Octets, Payload};
 use crate::engine::Env;
 use crate::owner::Owner;
-use crate::records::{OutboxRecord, parse};
 use crate::worker::finish;
+
+mod turn;
+
+use turn::{RoomKey, Turn, Turns};
 
 /// Pauses of a sender.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +47,6 @@ impl Default for SenderSettings {
     }
 }
 
-/// Entries of one room that go before its turn ends and is written down.
-const TURN: usize = 50;
 /// How long at most between two looks at the queue.
 const LOOK: Duration = Duration::from_secs(10);
 /// Failures in a row after which the destination itself is taken to be away, and left alone for a pause.
@@ -104,8 +103,6 @@ struct Lane {
     turn: u64,
 }
 
-type RoomKey = [u8; 16];
-
 struct Run {
     env: Arc<Env>,
     wake: Arc<tokio::sync::Notify>,
@@ -118,23 +115,6 @@ struct Run {
     guard: Option<Guard>,
     /// State of a xorshift generator, never zero.
     jitter: u64,
-}
-
-/// How a room's turn ended.
-struct Turn {
-    room: RoomKey,
-    /// What is delivered, or refused for good.
-    done: Vec<(Bytes, Option<DeadLetterRecord>)>,
-    /// An entry that has to wait.
-    retry: Option<Wait>,
-    /// Entries after which the turn ended, though there may be more.
-    full: bool,
-}
-
-/// An entry could not be delivered now.
-struct Wait {
-    /// How long the destination wishes to be left alone, if it says so.
-    wish: Option<Duration>,
 }
 
 impl Run {
@@ -393,123 +373,6 @@ struct Settled {
     failed: bool,
 }
 
-/// What a room's turn needs.
-struct Turns {
-    env: Arc<Env>,
-    destination: Destination,
-    transport: Arc<dyn Transport>,
-    stop: watch::Receiver<bool>,
-}
-
-impl Turns {
-    async fn turn(&self, room: RoomKey) -> (RoomKey, Result<Turn, StoreError>) {
-        (room, self.deliver(room).await)
-    }
-
-    /// Sends a room's oldest entries, one after the other.
-    async fn deliver(&self, room: RoomKey) -> Result<Turn, StoreError> {
-        let prefix = [&self.destination.key()[..], &room[..]].concat();
-        let rows = self
-            .env
-            .store
-            .scan(Scan::prefix(Space::Outbox, prefix).limit(TURN))
-            .await?;
-        let mut turn = Turn {
-            room,
-            full: rows.len() == TURN,
-            done: Vec::new(),
-            retry: None,
-        };
-        for chunk in rows.chunks(self.transport.batch().max(1)) {
-            if *self.stop.borrow() && !turn.done.is_empty() {
-                break;
-            }
-            let mut entries = Vec::with_capacity(chunk.len());
-            for (key, value) in chunk {
-                entries.push(self.entry(key, value).await?);
-            }
-            let started = Instant::now();
-            let mut deliveries = self.transport.deliver_all(&entries).await.into_iter();
-            let took = started.elapsed().as_secs_f64();
-            for ((key, _), entry) in chunk.iter().zip(entries) {
-                // A transport stops at the first entry that it can't get rid of.
-                let delivery = deliveries.next().unwrap_or(Delivery::Retry {
-                    after: None,
-                    reason: "one before it was not delivered".to_owned(),
-                });
-                metrics::histogram!("causeway_delivery_seconds", "what" => entry.body.name()).record(took);
-                if !self.note(&mut turn, key, entry, delivery) {
-                    return Ok(turn);
-                }
-            }
-        }
-        Ok(turn)
-    }
-
-    /// Notes how an entry fared; false if it and what follows is to be tried again.
-    fn note(&self, turn: &mut Turn, key: &Bytes, entry: OutboxEntry, delivery: Delivery) -> bool {
-        let what = entry.body.name();
-        match delivery {
-            Delivery::Done => {
-                tracing::info!(
-                    request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
-                    seq = entry.seq, what, "delivered"
-                );
-                count(what, "done");
-                turn.done.push((key.clone(), None));
-                true
-            }
-            Delivery::Refused { code, reason } => {
-                tracing::error!(
-                    request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
-                    seq = entry.seq, what, code, reason, "refused for good, kept as a dead letter"
-                );
-                count(what, "refused");
-                let dead = DeadLetterRecord {
-                    entry,
-                    refused_at: self.env.clock.now_ms(),
-                    code,
-                    reason,
-                };
-                turn.done.push((key.clone(), Some(dead)));
-                true
-            }
-            Delivery::Retry { after, reason } => {
-                count(what, "retry");
-                tracing::warn!(
-                    request_id = %entry.request_id, destination = %self.destination, room = %entry.room,
-                    seq = entry.seq, what, reason, wish_ms = after.map(|wish| wish.as_millis()), "not delivered yet"
-                );
-                turn.retry = Some(Wait { wish: after });
-                turn.full = false;
-                false
-            }
-        }
-    }
-
-    async fn entry(&self, key: &[u8], value: &[u8]) -> Result<OutboxEntry, StoreError> {
-        let record: OutboxRecord = parse(Space::Outbox, key, value)?;
-        let octets = match record.octets {
-            None => Vec::new(),
-            Some(Payload::Inline { data }) => data.0,
-            Some(Payload::ByHash { sha256, .. }) => self.env.blob(&sha256).await?.to_vec(),
-        };
-        Ok(OutboxEntry {
-            destination: record.destination,
-            room: record.room,
-            seq: record.seq,
-            request_id: record.request_id,
-            queued_at: record.queued_at,
-            body: record.body,
-            octets: Octets(octets),
-        })
-    }
-}
-
 fn room_of(key: &[u8]) -> Option<[u8; 16]> {
     key.get(16..32)?.try_into().ok()
-}
-
-fn count(what: &'static str, outcome: &'static str) {
-    metrics::counter!("causeway_deliveries_total", "what" => what, "outcome" => outcome).increment(1);
 }

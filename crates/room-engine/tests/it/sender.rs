@@ -1,13 +1,14 @@
 //! Senders: order within a room, no room waits for another, nothing is forgotten.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use room_engine::outbox::{Delivery, Destination, OutboxEntry, SenderSettings, Transport};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use store::{Scan, Space};
+use store::{Batch, Scan, Space};
 
 use crate::mallory::witness;
 use crate::world::{A, B, World, uri};
@@ -299,6 +300,55 @@ async fn hours_of_429_and_5xx_lose_double_and_flood_nothing() {
     let tries = BAD.div_duration_f64(WISH / 2);
     let refused = f64::from(u32::try_from(weather.refused.load(Ordering::SeqCst)).unwrap());
     assert!((100.0..4.0 * tries).contains(&refused), "{refused} attempts");
+}
+
+/// A record that can't be read holds up what is behind it in its room, and nothing else. What was delivered before it is
+/// delivered once.
+#[tokio::test]
+async fn what_stands_before_a_damaged_entry_is_sent_once() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    world.stop_senders(A).await;
+    for name in ["one", "two"] {
+        let room = alice.client.create(name).await.unwrap();
+        for index in 0..4 {
+            alice.say(&room, &format!("{index}")).await;
+        }
+    }
+    let store = world.store(A);
+    let rows = store.scan(Scan::all(Space::Outbox).limit(500)).await.unwrap();
+    let place = |(key, value): &(Bytes, Bytes)| {
+        let entry: Value = serde_json::from_slice(value).unwrap();
+        let room = entry["room"].as_str().unwrap().to_owned();
+        (key.clone(), room, entry["seq"].as_u64().unwrap())
+    };
+    let places: Vec<_> = rows.iter().map(place).collect();
+    let (_, damaged, first) = places[0].clone();
+    let (broken, _, reached) = places
+        .iter()
+        .filter(|(_, room, _)| *room == damaged)
+        .nth(2)
+        .cloned()
+        .unwrap();
+    let mut batch = Batch::new();
+    batch.put(Space::Outbox, broken, "{}");
+    store.commit(batch).await.unwrap();
+
+    tokio::time::pause();
+    let taker = Arc::new(Away::default());
+    taker.there.store(true, Ordering::SeqCst);
+    let destination = Destination::Homeserver;
+    let sender = world
+        .engine(A)
+        .sender(destination, taker.clone(), SenderSettings::default());
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    sender.stop().await;
+    let mut taken = taker.taken.lock().unwrap().clone();
+    taken.sort();
+    let mut wanted: Vec<_> = places.into_iter().map(|(_, room, seq)| (room, seq)).collect();
+    wanted.retain(|(room, seq)| *room != damaged || (first..reached).contains(seq));
+    wanted.sort();
+    assert_eq!(taken, wanted);
 }
 
 /// Is away until it is there.
