@@ -1,8 +1,12 @@
 //! The graph that a room leaves behind: verifiable by anybody, and whole.
 
-use crate::world::{A, B, World, keys, uri};
-use event_graph::{KeyRing, Pdu, RoomVersion};
+use crate::follower::texts;
+use crate::mallory::{Mallory, witness};
+use crate::world::{A, B, World, ctx, keys, uri};
+use event_graph::{KeyRing, Pdu, RoomVersion, SigningIdentity};
 use room_engine::carrier;
+use room_engine::graphs::Fate;
+use serde_json::json;
 use std::collections::BTreeSet;
 use store::{Scan, Space};
 
@@ -94,4 +98,65 @@ async fn carriers_fit_their_schemas() {
         checked.insert(pdu.event_type().to_owned());
     }
     assert_eq!(checked.len(), 2);
+}
+
+/// Check 7: where a policy server is in force and in the room, what it has not signed is there and not shown; history is,
+/// and the room's own business goes on.
+#[tokio::test]
+async fn what_the_policy_server_has_not_signed_is_not_shown() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    let room = alice.client.create("Policy").await.unwrap();
+    let mut mallory = witness(&world, &room, 1).await;
+    let engine = world.engine(A);
+    let policy = SigningIdentity::from_seed("matrix.example", "ed25519:policy_server", &[7; 32]);
+    let other = SigningIdentity::from_seed("matrix.example", "ed25519:policy_server", &[8; 32]);
+    let names =
+        |via: &str| json!({ "via": via, "public_keys": { "ed25519": policy.verify_key().to_base64() } });
+    let graph = mallory.graph.clone();
+    let in_force = async |via: &str| {
+        let (kind, key) = ("m.room.policy".to_owned(), Some(String::new()));
+        engine
+            .graph_send(ctx(), &graph, kind, key, names(via))
+            .await
+            .unwrap();
+    };
+    // One that has nobody in the room is not asked.
+    in_force("elsewhere.example").await;
+    let says = async |mallory: &mut Mallory, body: &str| {
+        mallory
+            .event(&engine, "m.room.message", None, json!({ "body": body }))
+            .await
+    };
+    let unsigned = says(&mut mallory, "before").await;
+    assert_eq!(
+        mallory.give(&engine, vec![unsigned], false).await,
+        [Fate::Accepted]
+    );
+
+    in_force("matrix.example").await;
+    for (body, signed_by, past) in [
+        ("bare", None, false),
+        ("forged", Some(&other), false),
+        ("signed", Some(&policy), false),
+        ("old", None, true),
+    ] {
+        let mut pdu = says(&mut mallory, body).await;
+        if let Some(identity) = signed_by {
+            pdu = pdu.countersign(identity).unwrap();
+        }
+        let id = pdu.event_id();
+        let fate = mallory.give(&engine, vec![pdu], past).await.remove(0);
+        let (heads, _) = engine.graph_state(ctx(), &mallory.graph).await.unwrap();
+        if body == "bare" || body == "forged" {
+            assert!(matches!(fate, Fate::SoftFailed(_)), "{body}: {fate:?}");
+            assert!(!heads.heads.contains(&id), "{body}");
+        } else {
+            assert_eq!(fate, Fate::Accepted, "{body}");
+        }
+    }
+    alice.say(&room, "still here").await;
+    world.restart(A).await;
+    alice.client.renew_keys(&room).await.unwrap();
+    assert_eq!(texts(&alice.texts(&room).await), ["still here"]);
 }

@@ -245,6 +245,28 @@ async fn what_a_witness_lacks_is_named() {
         reasons.push(refused.to_string());
         assert!(engine.room(&uri(&room)).await.unwrap().is_none());
     }
+    // Nothing is missing, and one place is taken twice: what the node signed before, and what it signed when it was not
+    // sure of that.
+    let last = &events[entries[4]];
+    let draft = Draft {
+        room_id: Some(graph.clone()),
+        event_type: last.event_type().to_owned(),
+        sender: last.sender().to_owned(),
+        state_key: None,
+        content: last.content_value(),
+        prev_events: last.prev_events().to_vec(),
+        auth_events: last.auth_events().to_vec(),
+        depth: last.depth(),
+        origin_server_ts: last.origin_server_ts() + 1,
+    };
+    let second = draft.sign(&keys(A).node, VERSION).unwrap();
+    let engine = burnt(&world, &graph).await;
+    joined(&engine, &graph, events.clone()).await;
+    assert!(engine.rebuild_room(ctx(), &graph, true).await.is_ok());
+    admit(&engine, &graph, vec![second], false).await;
+    let refused = engine.rebuild_room(ctx(), &graph, false).await.unwrap_err();
+    reasons.push(refused.to_string());
+    assert!(engine.room(&uri(&room)).await.unwrap().is_none());
     assert!(
         reasons[0].contains("does not follow") || reasons[0].contains("begins at"),
         "{reasons:?}"
@@ -252,4 +274,5 @@ async fn what_a_witness_lacks_is_named() {
     assert!(reasons[1].contains("a message stands on entry"), "{reasons:?}");
     assert!(reasons[2].contains("a group can't begin there"), "{reasons:?}");
     assert!(reasons[3].contains("no entry"), "{reasons:?}");
+    assert!(reasons[4].contains("two entries for place 5"), "{reasons:?}");
 }
