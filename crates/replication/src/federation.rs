@@ -10,6 +10,7 @@ use room_engine::graphs::{Admitted, Fate, GraphCommand, GraphReply, Heads, Quest
 use room_engine::{Engine, Refusal, RequestContext};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::client::{FederationClient, RequestError};
 use crate::healing::Healing;
@@ -47,6 +48,8 @@ pub struct Bounds {
     pub history: usize,
     /// Largest answer with the state of a room, in octets.
     pub state: usize,
+    /// How long an event that others need may be missing before what waits for it is given up.
+    pub patience: Duration,
 }
 
 impl Default for Bounds {
@@ -55,6 +58,7 @@ impl Default for Bounds {
             gap: 20_000,
             history: 200_000,
             state: 128 << 20,
+            patience: Duration::from_mins(10),
         }
     }
 }

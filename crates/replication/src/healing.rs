@@ -3,8 +3,8 @@
 //! An event whose parents are missing waits in its room. They are asked for breadth first (`get_missing_events`), from
 //! the server that sent the event, then from others in the room; what is too much for that is fetched as history until
 //! the way back meets what is known. A gap that stays is closed by taking the event at the state that a server gives
-//! for it, with every event of that state verified and judged. Servers that stay silent are given up on, and what
-//! waited for them is dropped; the next event will ask again.
+//! for it, with every event of that state verified and judged. What nobody has is given up in the end, and what waited
+//! for it is dropped; the next event will ask again.
 
 use async_recursion::async_recursion as boxed;
 use bytes::Bytes;
@@ -17,8 +17,10 @@ use room_engine::graphs::{Admitted, GraphCommand, Heads};
 use room_engine::{Refusal, RequestContext};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 use crate::client::{RequestError, segment};
 use crate::federation::{Federation, FederationError, admitted};
@@ -36,23 +38,60 @@ const MOST_STATES: usize = 5;
 const EVENTS_SIZE: usize = 16 << 20;
 /// Events of a state fetched one by one; a larger difference is fetched as a whole.
 const ONE_BY_ONE: usize = 50;
+/// Forward extremities that are merged by an event of ours.
+const MOST_HEADS: usize = 10;
 /// Requests in flight for one room.
 const AT_ONCE: usize = 8;
 /// How often a room's healing is tried again while something is missing.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long a room may stay without any progress before what waits is given up.
-const PATIENCE: Duration = Duration::from_mins(10);
 
 mod heads;
 
 pub use heads::HEADS_EVERY;
 
-/// Rooms that are being healed.
-#[derive(Debug, Default)]
+/// Rooms that are being healed at the same time; the others wait for their turn.
+const ROOMS_AT_ONCE: usize = 32;
+
+/// What is being healed, and of whom something is being asked.
+#[derive(Debug)]
 pub(crate) struct Healing {
     busy: Mutex<HashSet<String>>,
+    /// Rounds of healing that may run.
+    rounds: Semaphore,
+    /// Servers that are being asked for heads.
+    asked: Mutex<HashSet<ServerName>>,
+    /// Requests for heads that may be in flight.
+    requests: Semaphore,
     /// Servers that answered a request for heads with 404: no nodes of ours.
     no_heads: Mutex<HashMap<ServerName, Instant>>,
+}
+
+impl Default for Healing {
+    fn default() -> Self {
+        Self {
+            busy: Mutex::default(),
+            rounds: Semaphore::new(ROOMS_AT_ONCE),
+            asked: Mutex::default(),
+            requests: Semaphore::new(heads::REQUESTS),
+            no_heads: Mutex::default(),
+        }
+    }
+}
+
+/// A place among those that are at work, free again when it is dropped.
+struct Place<'a, T: Eq + Hash>(&'a Mutex<HashSet<T>>, T);
+
+impl<'a, T: Eq + Hash + Clone> Place<'a, T> {
+    /// None if it is taken.
+    fn take(places: &'a Mutex<HashSet<T>>, of: &T) -> Option<Self> {
+        lock(places).insert(of.clone()).then(|| Self(places, of.clone()))
+    }
+}
+
+impl<T: Eq + Hash> Drop for Place<'_, T> {
+    fn drop(&mut self) {
+        lock(self.0).remove(&self.1);
+    }
 }
 
 impl Federation {
@@ -75,43 +114,51 @@ impl Federation {
     #[boxed]
     pub async fn heal(&self, ctx: &RequestContext, room_id: &str, first: Option<&ServerName>) {
         let healing = &self.inner().healing;
-        if !lock(&healing.busy).insert(room_id.to_owned()) {
+        let Some(_busy) = Place::take(&healing.busy, &room_id.to_owned()) else {
             return;
-        }
-        let mut progress = Instant::now();
-        let mut last: Option<(usize, usize)> = None;
+        };
+        // Since when what is open has been open. That the room goes on meanwhile says nothing about it.
+        let mut since: HashMap<EventId, Instant> = HashMap::new();
         // Servers whose history of the gap has been fetched: once is enough.
         let mut deep: HashSet<ServerName> = HashSet::new();
         loop {
-            match self.heal_once(ctx, room_id, first, &mut deep).await {
+            let round = {
+                let _turn = healing.rounds.acquire().await;
+                self.heal_once(ctx, room_id, first, &mut deep).await
+            };
+            let heads = match round {
                 Ok(None) => break,
-                Ok(Some(heads)) => {
-                    let now = (heads.events, heads.held.len());
-                    if last.is_none_or(|l| l.0 < now.0) {
-                        progress = Instant::now();
-                    }
-                    last = Some(now);
-                    if progress.elapsed() > PATIENCE {
-                        let command = GraphCommand::GiveUp {
-                            events: heads.missing,
-                        };
-                        tracing::warn!(
-                            room = room_id,
-                            waiting = heads.held.len(),
-                            "a gap can't be closed: given up"
-                        );
-                        let _ = self.ask(ctx, room_id, command).await;
-                        break;
-                    }
-                }
+                Ok(Some(heads)) => heads,
                 Err(error) => {
                     tracing::warn!(room = room_id, %error, "healing is interrupted");
                     break;
                 }
+            };
+            let open: HashSet<EventId> = heads.missing.iter().chain(&heads.incomplete).copied().collect();
+            since.retain(|id, _| open.contains(id));
+            for id in &open {
+                since.entry(*id).or_insert_with(Instant::now);
+            }
+            let late = |id: &&EventId| {
+                let at = since.get(*id);
+                at.is_some_and(|at| at.elapsed() > self.inner().bounds.patience)
+            };
+            let events: Vec<EventId> = heads.missing.iter().filter(late).copied().collect();
+            if !events.is_empty() {
+                let (waiting, missing) = (heads.held.len(), events.len());
+                tracing::warn!(
+                    room = room_id,
+                    waiting,
+                    missing,
+                    "a gap can't be closed: given up"
+                );
+                let _ = self.ask(ctx, room_id, GraphCommand::GiveUp { events }).await;
+            }
+            if open.iter().all(|id| late(&id)) {
+                break;
             }
             tokio::time::sleep(AGAIN).await;
         }
-        lock(&healing.busy).remove(room_id);
     }
 
     /// One round. Gives the heads while something is still open.
@@ -126,6 +173,10 @@ impl Federation {
             return Ok(None);
         };
         let heads = self.heads(ctx, room_id).await?;
+        let many = heads.joined && heads.heads.len() > MOST_HEADS;
+        if heads.missing.is_empty() && heads.incomplete.is_empty() && !many {
+            return Ok(None);
+        }
         let servers = candidates(first, &heads);
         for server in &servers {
             let heads = self.heads(ctx, room_id).await?;
@@ -159,7 +210,7 @@ impl Federation {
             }
         }
         let heads = self.heads(ctx, room_id).await?;
-        if heads.joined && heads.heads.len() > 10 {
+        if heads.joined && heads.heads.len() > MOST_HEADS {
             // Forbidden where the node user may not speak: then others merge.
             let _ = self.ask(ctx, room_id, GraphCommand::Merge).await;
         }

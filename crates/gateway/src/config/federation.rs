@@ -58,6 +58,7 @@ impl FederationConfig {
             gap: whole(self.gap_events),
             history: whole(self.history_events),
             state: whole(self.state_mib).saturating_mul(1 << 20),
+            ..Bounds::default()
         }
     }
 }

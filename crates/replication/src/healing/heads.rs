@@ -5,16 +5,19 @@ use event_graph::EventId;
 use matrix_wire::ServerName;
 use matrix_wire::answers::{Heads, Nearest};
 use room_engine::RequestContext;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
-use super::{ONE_BY_ONE, engine, lock};
+use super::{ONE_BY_ONE, Place, engine, lock};
 use crate::client::{RequestError, segment};
 use crate::federation::{Federation, FederationError};
 use crate::sender::background;
 
 /// How often other nodes are asked for their heads.
 pub const HEADS_EVERY: Duration = Duration::from_secs(5);
+/// Requests for heads in flight, over all servers.
+pub(super) const REQUESTS: usize = 32;
 
 impl Federation {
     /// Looks at what other servers have: nodes every few seconds, homeservers when they come back.
@@ -70,12 +73,19 @@ impl Federation {
         Ok(vec![nearest.event_id])
     }
 
-    /// Compares heads with every server of every shared room, for ever.
+    /// Compares heads with every server of every shared room, for ever. A server that is slow and a room whose gap stays
+    /// open hold up no other.
     #[boxed]
     pub async fn keep_healing(&self, every: Duration) {
+        let terms = self.engine().terms();
+        let mut tasks = JoinSet::new();
         loop {
             tokio::time::sleep(every).await;
-            let ctx = background("heal");
+            while tasks.try_join_next().is_some() {}
+            if terms.borrow().is_none() {
+                // Nothing can be taken in here; the node that orders does it for all.
+                continue;
+            }
             let graphs = match self.engine().shared_graphs().await {
                 Ok(graphs) => graphs,
                 Err(error) => {
@@ -83,23 +93,35 @@ impl Federation {
                     continue;
                 }
             };
-            let mut away: HashSet<String> = HashSet::new();
+            let mut rooms_of: BTreeMap<ServerName, Vec<String>> = BTreeMap::new();
             for graph in graphs.into_iter().filter(|g| g.joined) {
-                for name in graph.servers {
-                    let Ok(server) = ServerName::parse(&name) else {
-                        continue;
-                    };
-                    if away.contains(&name) {
-                        continue;
-                    }
-                    if let Err(error) = self.compare_heads(&ctx, &graph.room_id, &server).await {
-                        tracing::debug!(%server, room = graph.room_id, %error, "heads can't be compared");
-                        if matches!(error, FederationError::Request(RequestError::Unreachable { .. })) {
-                            away.insert(name);
-                        }
-                    }
+                for server in graph.servers.iter().filter_map(|s| ServerName::parse(s).ok()) {
+                    rooms_of.entry(server).or_default().push(graph.room_id.clone());
                 }
-                self.heal(&ctx, &graph.room_id, None).await;
+                let this = self.clone();
+                tasks.spawn(async move { this.heal(&background("heal"), &graph.room_id, None).await });
+            }
+            for (server, rooms) in rooms_of {
+                let this = self.clone();
+                tasks.spawn(async move { this.compare_all(&server, &rooms).await });
+            }
+        }
+    }
+
+    /// Compares heads with one server, unless the last time isn't over yet.
+    async fn compare_all(&self, server: &ServerName, rooms: &[String]) {
+        let healing = &self.inner().healing;
+        let Some(_asked) = Place::take(&healing.asked, server) else {
+            return;
+        };
+        let ctx = background("heal");
+        for room in rooms {
+            let _request = healing.requests.acquire().await;
+            if let Err(error) = self.compare_heads(&ctx, room, server).await {
+                tracing::debug!(%server, room, %error, "heads can't be compared");
+                if matches!(error, FederationError::Request(RequestError::Unreachable { .. })) {
+                    break;
+                }
             }
         }
     }

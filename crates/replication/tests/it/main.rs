@@ -8,6 +8,7 @@
 )]
 
 mod discovery;
+mod heads;
 mod joining;
 mod mutated;
 mod peer;

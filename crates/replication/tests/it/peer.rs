@@ -249,14 +249,16 @@ impl Peer {
                 None => status(StatusCode::NOT_FOUND),
             },
             ["federation", "v1", "get_missing_events", _] => {
-                let latest: Vec<String> =
-                    serde_json::from_value(asked.body["latest_events"].clone()).unwrap_or_default();
-                // The whole row before the first of them.
-                let end = room
-                    .events
-                    .iter()
-                    .position(|e| latest.contains(&e.event_id().to_string()));
-                let before = &room.events[..end.unwrap_or(0)];
+                let ids = |name: &str| -> Vec<String> {
+                    serde_json::from_value(asked.body[name].clone()).unwrap_or_default()
+                };
+                let (latest, earliest) = (ids("latest_events"), ids("earliest_events"));
+                let is = |ids: &[String], e: &Pdu| ids.contains(&e.event_id().to_string());
+                // The whole row before the first of them, down to what is known.
+                let end = room.events.iter().position(|e| is(&latest, e)).unwrap_or(0);
+                let before = &room.events[..end];
+                let known = before.iter().rposition(|e| is(&earliest, e));
+                let before = &before[known.map_or(0, |at| at + 1)..];
                 let some: Vec<Value> = before
                     .iter()
                     .rev()
@@ -276,6 +278,10 @@ impl Peer {
                 let before = newest.map_or(0, |at| at + 1);
                 let some = room.events[..before].iter().rev().take(100);
                 wrapped(some.map(|e| e.raw().to_value()).collect())
+            }
+            ["federation", "v1", "timestamp_to_event", _] => {
+                let newest = room.newest();
+                ok(&json!({ "event_id": newest.event_id(), "origin_server_ts": newest.origin_server_ts() }))
             }
             ["federation", "v1", "send", _] => ok(&json!({ "pdus": {} })),
             _ => status(StatusCode::NOT_FOUND),

@@ -11,7 +11,9 @@ use replication::{
     AddressPolicy, Bounds, ClientSettings, Federation, FederationClient, KeyStore, OwnKeys, auth, server,
 };
 use room_engine::graphs::Heads;
-use room_engine::{Engine, EngineConfig, Keys, Limits, RequestContext, SystemClock, UserPolicies};
+use room_engine::{
+    Engine, EngineConfig, Keys, Limits, LocalSequencer, RequestContext, Sequencer, SystemClock, UserPolicies,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,6 +42,22 @@ impl Node {
     }
 
     pub(crate) async fn on(authority: Authority, store: Arc<dyn Store>) -> Self {
+        Self::with(
+            authority,
+            store,
+            Arc::new(LocalSequencer::new()),
+            Bounds::default(),
+        )
+        .await
+    }
+
+    /// One of several nodes: `sequencer` says whether it orders.
+    pub(crate) async fn with(
+        authority: Authority,
+        store: Arc<dyn Store>,
+        sequencer: Arc<dyn Sequencer>,
+        bounds: Bounds,
+    ) -> Self {
         let identity = || SigningIdentity::from_seed(NODE, "ed25519:n", &[7; 32]);
         let config = EngineConfig {
             provider: "a.example".parse().unwrap(),
@@ -52,7 +70,8 @@ impl Node {
             node: identity(),
             hub: HubIdentity::from_seeds("a.example".parse().unwrap(), [1; 32], [2; 32], [3; 32]),
         };
-        let engine = Engine::open(config, keys, store.clone(), Arc::new(SystemClock))
+        let (local, clock) = (store.clone(), Arc::new(SystemClock));
+        let engine = Engine::open_with(config, keys, store.clone(), clock, sequencer, local)
             .await
             .unwrap();
         let settings = ClientSettings {
@@ -65,16 +84,7 @@ impl Node {
         let client = FederationClient::new(identity.clone(), settings).unwrap();
         let keys = KeyStore::new(client.clone(), store, now);
         let own = OwnKeys::new(identity, BTreeMap::new());
-        let federation = Federation::new(
-            engine.clone(),
-            client,
-            keys,
-            own,
-            Bounds {
-                gap: 4_000,
-                ..Bounds::default()
-            },
-        );
+        let federation = Federation::new(engine.clone(), client, keys, own, Bounds { gap: 4_000, ..bounds });
         let router = server::router(
             federation.clone(),
             Duration::from_millis(300),
