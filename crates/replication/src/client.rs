@@ -113,10 +113,18 @@ impl RequestError {
         }
     }
 
-    /// True if the server understood and said no, so that asking again is no use.
+    /// True if it is what was asked that is wrong, so that asking again is no use. A server that doesn't know us, our keys
+    /// or the path may do so later, and an error without a code is no Matrix server's.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Refused { status, .. }
-            if status.is_client_error() && !matches!(status.as_u16(), 401 | 404 | 408 | 429))
+        match self {
+            Self::Refused { status, errcode, .. } => match *status {
+                StatusCode::PAYLOAD_TOO_LARGE => true,
+                StatusCode::BAD_REQUEST => !errcode.is_empty(),
+                _ => false,
+            },
+            Self::Request(_) => true,
+            _ => false,
+        }
     }
 }
 

@@ -147,17 +147,19 @@ impl EventTransport {
             .await;
         let answer = match sent {
             Ok(answer) => answer,
-            Err(RequestError::Refused {
-                retry_after,
-                status,
-                errcode,
-                error,
-                ..
-            }) => {
-                let reason = format!("HTTP status {status} {errcode}: {error}");
-                return Err(retry(reason, retry_after));
+            Err(error) if error.is_final() => {
+                return Err(Delivery::Refused {
+                    code: error.code().to_owned(),
+                    reason: error.to_string(),
+                });
             }
-            Err(error) => return Err(retry(error.to_string(), None)),
+            Err(error) => {
+                let after = match &error {
+                    RequestError::Refused { retry_after, .. } => *retry_after,
+                    _ => None,
+                };
+                return Err(retry(error.to_string(), after));
+            }
         };
         for (id, result) in answer.pdus {
             if let Some(error) = result.get("error").and_then(Value::as_str) {
@@ -167,6 +169,21 @@ impl EventTransport {
             }
         }
         Ok(())
+    }
+
+    /// Sends events one by one, so that one which the server will never have spoils no other.
+    async fn singly(&self, server: &ServerName, entries: &[OutboxEntry]) -> Vec<Delivery> {
+        let mut deliveries = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let sent = self.transact(server, std::slice::from_ref(entry)).await;
+            let delivery = sent.err().unwrap_or(Delivery::Done);
+            let stop = matches!(delivery, Delivery::Retry { .. });
+            deliveries.push(delivery);
+            if stop {
+                break;
+            }
+        }
+        deliveries
     }
 }
 
@@ -211,12 +228,16 @@ impl Transport for EventTransport {
             }
         };
         let now = entries.get(..count).unwrap_or(entries);
-        if let Err(delivery) = self.transact(&server, now).await {
-            return vec![delivery];
-        }
-        if let Some(OutboxBody::Event { event, .. }) = now.last().map(|e| &e.body) {
-            let ahead = self.pace(&key).map_or(0, |p| p.ahead) + now.len();
-            let pause = Duration::from_secs(1) / TRICKLE * u32::try_from(now.len()).unwrap_or(1);
+        let mut deliveries = match self.transact(&server, now).await {
+            Ok(()) => vec![Delivery::Done; now.len()],
+            Err(Delivery::Refused { .. }) if now.len() > 1 => self.singly(&server, now).await,
+            Err(delivery) => vec![delivery],
+        };
+        let sent = now.iter().zip(&deliveries).filter(|(_, d)| **d == Delivery::Done);
+        let sent: Vec<&OutboxEntry> = sent.map(|(entry, _)| entry).collect();
+        if let Some(OutboxBody::Event { event, .. }) = sent.last().map(|e| &e.body) {
+            let ahead = self.pace(&key).map_or(0, |p| p.ahead) + sent.len();
+            let pause = Duration::from_secs(1) / TRICKLE * u32::try_from(sent.len()).unwrap_or(1);
             self.set_pace(
                 &key,
                 Some(Pace {
@@ -226,14 +247,13 @@ impl Transport for EventTransport {
                 }),
             );
         }
-        let mut done = vec![Delivery::Done; now.len()];
-        if now.len() < entries.len() {
-            done.push(Delivery::Retry {
+        if deliveries.len() == now.len() && now.len() < entries.len() {
+            deliveries.push(Delivery::Retry {
                 after: Some(Duration::from_millis(100)),
                 reason: "no more events ahead of what the server has shown to hold".to_owned(),
             });
         }
-        done
+        deliveries
     }
 }
 

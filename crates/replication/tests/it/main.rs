@@ -15,4 +15,5 @@ mod peer;
 mod requests;
 mod room;
 mod rooms;
+mod sending;
 mod world;
