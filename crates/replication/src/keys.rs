@@ -2,12 +2,14 @@
 //! only: no notary is asked.
 
 use event_graph::{KeyRing, VerifyKey};
+use futures_util::StreamExt as _;
 use matrix_wire::ServerName;
 use matrix_wire::keys::{ServerRecord, read_answer};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use store::{Batch, Space, Store, StoreError};
+use tokio::sync::Semaphore;
 
 use crate::client::{FederationClient, RequestError};
 
@@ -17,8 +19,12 @@ const ANSWER_SIZE: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_secs(20);
 /// Servers whose keys are held in memory.
 const MOST_SERVERS: usize = 10_000;
-/// Key requests in flight at a time, over all servers.
-const IN_FLIGHT: usize = 16;
+/// Key requests in flight at a time, over all servers: for requests, and as many for events.
+const IN_FLIGHT: usize = 64;
+/// Time for a key request, with finding the server.
+const TIME: Duration = Duration::from_secs(10);
+/// Servers that the events of one batch make us ask at a time.
+const AT_ONCE: usize = 8;
 
 /// What a key is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +40,10 @@ pub struct KeyStore {
     client: FederationClient,
     store: Arc<dyn Store>,
     servers: Mutex<HashMap<ServerName, Arc<tokio::sync::Mutex<Entry>>>>,
-    in_flight: tokio::sync::Semaphore,
+    /// For requests. Whoever claims to be a server makes us ask it: the claim is not proven before.
+    for_requests: Semaphore,
+    /// For events, which only servers that have shown who they are bring us.
+    for_events: Semaphore,
     clock: fn() -> i64,
 }
 
@@ -77,7 +86,8 @@ impl KeyStore {
             client,
             store,
             servers: Mutex::default(),
-            in_flight: tokio::sync::Semaphore::new(IN_FLIGHT),
+            for_requests: Semaphore::new(IN_FLIGHT),
+            for_events: Semaphore::new(IN_FLIGHT),
             clock,
         }
     }
@@ -122,8 +132,23 @@ impl KeyStore {
         if !may_ask {
             return Err(unknown(server, key_id));
         }
+        let permits = match purpose {
+            Use::Request => &self.for_requests,
+            Use::Event(_) => &self.for_events,
+        };
+        let permit = match (permits.try_acquire(), known.clone()) {
+            (Ok(permit), _) => permit,
+            // A newer answer is not worth a wait.
+            (Err(_), Some(known)) => return Ok(known),
+            (Err(_), None) => permits.acquire().await.map_err(|e| KeyError::Unavailable {
+                server: server.clone(),
+                reason: e.to_string(),
+            })?,
+        };
         entry.not_before = Some(Instant::now() + PAUSE);
-        match self.fetch(server, now).await {
+        let fetched = tokio::time::timeout(TIME, self.fetch(server, now)).await;
+        drop(permit);
+        match fetched.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
             Ok(newer) => {
                 let mut record = entry.record.take().unwrap_or_default();
                 record.merge(newer);
@@ -150,7 +175,8 @@ impl KeyStore {
         });
         // What is good for an event is good for every earlier one.
         let mut good: BTreeMap<(ServerName, String), (VerifyKey, i64)> = BTreeMap::new();
-        for (server, key_id, at, key) in futures_util::future::join_all(asked).await {
+        let mut asked = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
+        while let Some((server, key_id, at, key)) = asked.next().await {
             match key {
                 Ok(key) => {
                     let known = good.entry((server, key_id)).or_insert((key, at));
@@ -175,7 +201,6 @@ impl KeyStore {
     }
 
     async fn fetch(&self, server: &ServerName, now: i64) -> Result<ServerRecord, String> {
-        let _permit = self.in_flight.acquire().await.map_err(|e| e.to_string())?;
         let octets = self
             .client
             .get_unsigned(server, "/_matrix/key/v2/server", ANSWER_SIZE)

@@ -10,6 +10,7 @@
 mod discovery;
 mod heads;
 mod joining;
+mod keys;
 mod mutated;
 mod peer;
 mod requests;
