@@ -407,9 +407,10 @@ impl Federation {
     }
 }
 
-/// Whom to ask: the one that sent what waits, then others in the room.
+/// Whom to ask: the one that sent what waits, then others in the room; nobody who isn't in it.
 fn candidates(first: Option<&ServerName>, heads: &Heads) -> Vec<ServerName> {
     let others = heads.servers.iter().filter_map(|s| ServerName::parse(s).ok());
+    let first = first.filter(|first| heads.servers.contains(first.as_str()));
     let mut servers: Vec<ServerName> = first.cloned().into_iter().collect();
     for other in others {
         if servers.len() >= MOST_SERVERS {

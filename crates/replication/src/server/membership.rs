@@ -227,21 +227,21 @@ async fn invited(
         sender: pdu.sender().to_owned(),
         origin: by.origin.as_str().to_owned(),
     };
-    federation.engine().remember_invite(&invite, &pdu).await?;
     let signed = pdu.countersign(federation.client().identity());
     let signed = signed.map_err(|e| MatrixError::invalid(e.to_string()))?;
-    // In a room that is here already the event counts at once.
+    // In a room that is here already the event counts at once, and one that it doesn't take gets no signature.
     if federation.engine().graph_version(room).await?.is_some() {
-        federation
-            .admit(
-                &by.ctx,
-                room,
-                Some(by.origin.as_str()),
-                vec![signed.clone()],
-                false,
-            )
-            .await?;
+        let (origin, pdus) = (Some(by.origin.as_str()), vec![signed.clone()]);
+        let admitted = federation.admit(&by.ctx, room, origin, pdus, false).await?;
+        for (_, fate) in &admitted.fates {
+            match fate {
+                Fate::Dropped(reason) => return Err(MatrixError::forbidden(*reason)),
+                Fate::Rejected(rule) => return Err(MatrixError::forbidden(rule.describe())),
+                _ => {}
+            }
+        }
     }
+    federation.engine().remember_invite(&invite, &pdu).await?;
     Ok(signed)
 }
 

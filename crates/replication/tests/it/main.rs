@@ -12,6 +12,7 @@ mod heads;
 mod joining;
 mod keys;
 mod mutated;
+mod outsiders;
 mod peer;
 mod requests;
 mod room;

@@ -24,7 +24,7 @@ pub(crate) async fn still_works(node: &Node, peer: &Peer) {
     assert!(node.accepted(&peer.room_id()).await.contains(&id));
 }
 
-fn nowhere(n: u64) -> EventId {
+pub(crate) fn nowhere(n: u64) -> EventId {
     let mut hash = [0xee; 32];
     hash[..8].copy_from_slice(&n.to_be_bytes());
     EventId::from_hash(hash)

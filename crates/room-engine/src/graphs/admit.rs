@@ -13,16 +13,23 @@ use crate::carrier::Sha256Hash;
 use crate::refusal::Refusal;
 
 impl LoadedGraph {
-    /// Checks 4 to 7 on receipt, for each event in turn; those that had waited for one follow it.
+    /// Checks 4 to 7 on receipt, for each event in turn; those that had waited for one follow it. One that would have to
+    /// wait itself is dropped unless it may.
     pub(super) async fn admit(
         &mut self,
         work: &mut Work<'_>,
         pdus: &[Pdu],
         past: bool,
+        may_wait: bool,
     ) -> Result<Vec<(EventId, Fate)>, Refusal> {
         let mut fates = Vec::with_capacity(pdus.len());
         let mut changed = Changed::default();
         for pdu in pdus {
+            if !may_wait && self.lacks(pdu) {
+                let reason = "its server is not in the room, and what it refers to is not here";
+                fates.push((pdu.event_id(), Fate::Dropped(reason)));
+                continue;
+            }
             let refused = !past && self.refused_by_policy(work, pdu).await?;
             let arrival = match (past, refused) {
                 (true, _) => Arrival::Backfilled,
@@ -39,6 +46,14 @@ impl LoadedGraph {
         }
         self.record(work, &changed);
         Ok(fates)
+    }
+
+    /// Whether an event can't be judged yet.
+    fn lacks(&self, pdu: &Pdu) -> bool {
+        let graph = &self.graph;
+        !graph.has_state(pdu.event_id())
+            && (pdu.prev_events().iter().any(|id| !graph.has_state(*id))
+                || pdu.auth_events().iter().any(|id| !graph.contains(*id)))
     }
 
     /// Check 7.

@@ -96,7 +96,7 @@ impl LoadedGraph {
         not_to: Option<&str>,
     ) -> Result<Vec<(EventId, Fate)>, Refusal> {
         let mut servers: BTreeSet<String> = work.record.servers.clone();
-        let fates = self.admit(work, std::slice::from_ref(pdu), false).await?;
+        let fates = self.admit(work, std::slice::from_ref(pdu), false, true).await?;
         if !fates
             .iter()
             .any(|(id, fate)| *id == pdu.event_id() && *fate == Fate::Accepted)

@@ -189,7 +189,11 @@ impl LoadedGraph {
                         ..Admitted::default()
                     }));
                 }
-                let fates = self.admit(work, pdus, *past).await?;
+                // What waits takes up room that a server outside has no right to. Of a room that we are not in ourselves we
+                // don't know who is.
+                let outside = |origin: &String| work.record.joined && !work.record.servers.contains(origin);
+                let may_wait = !origin.as_ref().is_some_and(outside);
+                let fates = self.admit(work, pdus, *past, may_wait).await?;
                 Ok(GraphReply::Admitted(self.admitted(fates)))
             }
             GraphCommand::Outliers { pdus } => {
