@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use store::{Batch, Committed, Store, StoreError};
+use store::{Batch, Store, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,7 +21,7 @@ use super::machine::{Machine, Observer};
 use super::network::{Link, LinkError, Peers, ask};
 use super::rpc::Call;
 use super::snapshot::Turnover;
-use super::types::{Member, NodeName, Proposal, Types};
+use super::types::{Member, NodeName, Types};
 use intake::Intake;
 
 mod answer;
@@ -29,6 +29,7 @@ mod blobs;
 mod intake;
 mod members;
 mod take_over;
+mod writes;
 
 pub use members::{ClusterView, NodeView};
 pub(crate) use take_over::Told;
@@ -135,6 +136,7 @@ struct Inner {
     raft: Mutex<Option<Lane>>,
     log: Mutex<Option<Log>>,
     terms: watch::Sender<Option<u64>>,
+    given_up: writes::GivenUp,
     /// Members that others told of, until the log does.
     learned: Mutex<BTreeMap<NodeName, Member>>,
     intake: tokio::sync::Mutex<Intake>,
@@ -191,6 +193,7 @@ impl Cluster {
             raft: Mutex::default(),
             log: Mutex::default(),
             terms: watch::channel(None).0,
+            given_up: writes::GivenUp::default(),
             learned: Mutex::default(),
             intake: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
@@ -415,24 +418,6 @@ impl Cluster {
             .ok_or_else(|| unavailable("the replicated log stands still at this node"))
     }
 
-    /// Waits for an answer of the lane, but not for ever.
-    async fn within<T, E: std::fmt::Display>(
-        &self,
-        what: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, StoreError> {
-        match tokio::time::timeout(self.0.settings.commit, what).await {
-            Ok(done) => done.map_err(unavailable),
-            Err(_) => Err(unavailable("the majority of the nodes does not answer")),
-        }
-    }
-
-    pub(super) async fn propose(&self, batch: Batch) -> Result<Committed, StoreError> {
-        let raft = self.lane()?;
-        let owner = batch.owner().cloned();
-        let written = self.within(raft.client_write(Proposal(batch.to_bytes()))).await?;
-        written.data.into_result(owner)
-    }
-
     /// All nodes but this one, as far as it knows them.
     fn others(&self) -> BTreeMap<NodeName, Member> {
         let mut known = self.0.settings.seeds.clone();
@@ -523,6 +508,7 @@ impl Sequencer for Cluster {
 
     async fn confirm(&self, term: u64) -> Result<(), StoreError> {
         let raft = self.lane()?;
+        self.settle().await?;
         self.within(raft.ensure_linearizable(ReadPolicy::ReadIndex))
             .await?;
         if self.term()? == term {

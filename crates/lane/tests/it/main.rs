@@ -11,6 +11,7 @@
 )]
 
 mod blobs;
+mod confirm;
 #[allow(dead_code, reason = "the engine's tests use all of it")]
 #[path = "../../../room-engine/tests/it/faces.rs"]
 mod faces;
