@@ -2,7 +2,7 @@
 //!
 //! An entry is one record, or several where it is larger than one may be: key is the index and the number of the
 //! part, the first part begins with the number of parts and is written last. One task writes, in the order of the
-//! calls; what waits meanwhile goes into one batch with one sync.
+//! calls; what waits meanwhile goes into one batch with one sync. Once a write has failed it refuses all others.
 
 use bytes::Bytes;
 use openraft::entry::RaftEntry as _;
@@ -11,6 +11,7 @@ use openraft::vote::leader_id_std::LeaderId;
 use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::future::Future;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,7 +108,7 @@ pub(super) async fn ends(store: &dyn Store) -> io::Result<(Option<Vote>, Option<
 
 /// Entries behind a place, as far as they are there.
 pub(super) async fn behind(store: &dyn Store, index: u64) -> io::Result<Vec<Entry>> {
-    stored(store, index.saturating_add(1), u64::MAX).await
+    stored(store, index.saturating_add(1), u64::MAX, false).await
 }
 
 /// A batch that goes on a log that stands still, under a vote for the node in that term.
@@ -147,18 +148,43 @@ async fn read_state<T: Plain>(store: &dyn Store, key: &[u8]) -> io::Result<Optio
     octets.map(|octets| decode(&octets)).transpose()
 }
 
-/// Reads entries from `start` on, before `end`, from the store.
-async fn stored(store: &dyn Store, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+/// Reads entries from `start` on, before `end`, from the store. They may be missing where the log was purged, and where it
+/// ends, but not before `end` where `followed` says that it goes on there.
+async fn stored(store: &dyn Store, start: u64, end: u64, followed: bool) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut next = start;
     while next < end {
-        let Some(octets) = octets(store, next).await? else {
+        if let Some(octets) = octets(store, next).await? {
+            entries.push(decode(&octets)?);
+            next = next.saturating_add(1);
+            continue;
+        }
+        let behind = following(store, next).await?.map(|index| index.min(end));
+        let Some(behind) = behind.or(followed.then_some(end)) else {
             break;
         };
-        entries.push(decode(&octets)?);
-        next = next.saturating_add(1);
+        let purged: Option<LogId> = read_state(store, PURGED).await?;
+        if purged.is_none_or(|purged| purged.index.saturating_add(1) < behind) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("log entry {next} is missing, though there are entries behind it"),
+            ));
+        }
+        entries.clear();
+        next = behind;
     }
     Ok(entries)
+}
+
+/// The next entry behind a place that has none.
+async fn following(store: &dyn Store, index: u64) -> io::Result<Option<u64>> {
+    let scan = Scan::all(Space::RaftLog).after(key(index, u32::MAX)).limit(1);
+    let rows = store.scan(scan).await.map_err(io)?;
+    // Parts without the first one: the node died while it wrote them.
+    Ok(rows
+        .first()
+        .filter(|(found, _)| found.ends_with(&0_u32.to_be_bytes()))
+        .and_then(|(found, _)| index_of(found)))
 }
 
 async fn octets(store: &dyn Store, index: u64) -> io::Result<Option<Vec<u8>>> {
@@ -216,8 +242,30 @@ fn size(entry: &Entry) -> usize {
     }
 }
 
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
+
+/// The first write that failed. Until the log is opened again nothing is written behind it: it would leave a hole.
+#[derive(Default)]
+struct Failed(Option<io::Error>);
+
+impl Failed {
+    async fn or_do(&mut self, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+        let done = match &self.0 {
+            Some(error) => Err(again(error)),
+            None => write.await,
+        };
+        if let Err(error) = &done {
+            self.0 = Some(again(error));
+        }
+        done
+    }
+}
+
 async fn write(store: Arc<dyn Store>, mut queue: mpsc::UnboundedReceiver<Task>, recent: Arc<Mutex<Recent>>) {
     let mut held = None;
+    let mut failed = Failed::default();
     loop {
         let task = match held.take() {
             Some(task) => task,
@@ -244,7 +292,8 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::UnboundedReceiver<Task>, 
                     }
                 }
                 let last = all.iter().flatten().map(|(index, _)| *index).max().unwrap_or(0);
-                let written = append(store.as_ref(), all.into_iter().flatten()).await;
+                let written = append(store.as_ref(), all.into_iter().flatten());
+                let written = failed.or_do(written).await;
                 if written.is_ok() {
                     let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
                     recent.durable = recent.durable.max(last);
@@ -253,19 +302,19 @@ async fn write(store: Arc<dyn Store>, mut queue: mpsc::UnboundedReceiver<Task>, 
                 for flushed in waiting {
                     flushed.io_completed(match &written {
                         Ok(()) => Ok(()),
-                        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                        Err(error) => Err(again(error)),
                     });
                 }
             }
             Task::Do(batch, reply) => {
-                let done = store.commit(batch).await.map(drop).map_err(io);
-                let _ = reply.send(done);
+                let written = async { store.commit(batch).await.map(drop).map_err(io) };
+                let _ = reply.send(failed.or_do(written).await);
             }
             Task::Truncate(after, reply) => {
-                let _ = reply.send(truncate(store.as_ref(), after).await);
+                let _ = reply.send(failed.or_do(truncate(store.as_ref(), after)).await);
             }
             Task::Purge(upto, reply) => {
-                let _ = reply.send(purge(store.as_ref(), &upto).await);
+                let _ = reply.send(failed.or_do(purge(store.as_ref(), &upto)).await);
             }
         }
     }
@@ -358,7 +407,7 @@ impl RaftLogReader<Types> for Log {
         if from == start {
             return Ok(recent);
         }
-        let mut entries = stored(self.store.as_ref(), start, from).await?;
+        let mut entries = stored(self.store.as_ref(), start, from, !recent.is_empty()).await?;
         entries.extend(recent);
         Ok(entries)
     }
@@ -434,5 +483,86 @@ impl RaftLogStorage<Types> for Log {
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         self.recent().entries.retain(|index, _| *index > upto.index);
         self.ask(|reply| Task::Purge(upto, reply)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::samples::{log_id, vote};
+    use openraft::type_config::TypeConfigExt as _;
+    use std::time::Duration;
+    use store::MemoryStore;
+    use store::sim::SimStore;
+
+    fn entry(index: u64) -> Entry {
+        Entry {
+            log_id: log_id(index),
+            payload: EntryPayload::Blank,
+        }
+    }
+
+    async fn append_one(log: &mut Log, index: u64) -> io::Result<()> {
+        let (flushed, done) = Types::oneshot();
+        log.append([entry(index)], IOFlushed::signal(flushed)).await?;
+        done.await.unwrap()
+    }
+
+    /// What of a range can be read.
+    async fn read(log: &mut Log, range: std::ops::Range<u64>) -> io::Result<Vec<u64>> {
+        let entries = log.try_get_log_entries(range).await?;
+        Ok(entries.iter().map(|entry| entry.log_id().index).collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_write_that_failed_nothing_is_written() {
+        let disk = SimStore::create(Duration::from_millis(1)).await;
+        let mut log = Log::new(Arc::new(disk.clone()));
+        for index in 0..=10 {
+            append_one(&mut log, index).await.unwrap();
+        }
+        disk.fill(Some(0));
+        append_one(&mut log, 11).await.unwrap_err();
+        disk.fill(None);
+        append_one(&mut log, 12).await.unwrap_err();
+        log.save_vote(&vote(9)).await.unwrap_err();
+        log.truncate_after(Some(log_id(5))).await.unwrap_err();
+        log.purge(log_id(3)).await.unwrap_err();
+
+        let mut log = Log::new(Arc::new(disk));
+        let state = log.get_log_state().await.unwrap();
+        assert_eq!(
+            (state.last_log_id, state.last_purged_log_id),
+            (Some(log_id(10)), None)
+        );
+        assert_eq!(log.read_vote().await.unwrap(), None);
+        append_one(&mut log, 11).await.unwrap();
+        assert_eq!(
+            read(&mut log, 0..20).await.unwrap(),
+            (0..=11).collect::<Vec<u64>>()
+        );
+    }
+
+    #[tokio::test]
+    async fn entries_may_be_missing_where_the_log_ends_and_where_it_was_purged() {
+        let store = Arc::new(MemoryStore::new());
+        let there = [1, 2, 4].map(|index| (index, encode(&entry(index)).unwrap()));
+        append(store.as_ref(), there.into_iter()).await.unwrap();
+        let mut log = Log::new(store);
+        assert_eq!(read(&mut log, 1..3).await.unwrap(), [1, 2]);
+        assert_eq!(read(&mut log, 4..9).await.unwrap(), [4]);
+        assert_eq!(read(&mut log, 5..9).await.unwrap(), [0; 0]);
+        for range in [0..2, 1..4, 1..5, 3..4, 3..9] {
+            read(&mut log, range).await.unwrap_err();
+        }
+        // What is in memory alone follows nothing either.
+        append_one(&mut log, 6).await.unwrap();
+        assert_eq!(read(&mut log, 6..9).await.unwrap(), [6]);
+        read(&mut log, 4..9).await.unwrap_err();
+        log.purge(log_id(3)).await.unwrap();
+        assert_eq!(read(&mut log, 1..5).await.unwrap(), [4]);
+        read(&mut log, 1..9).await.unwrap_err();
+        log.purge(log_id(5)).await.unwrap();
+        assert_eq!(read(&mut log, 1..9).await.unwrap(), [6]);
     }
 }

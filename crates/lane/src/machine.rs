@@ -164,6 +164,13 @@ fn batch(entry: &Entry, applied: Option<&LogId>) -> io::Result<Batch> {
             batch
         }
     };
+    let next = applied.map_or(0, |applied| applied.index.saturating_add(1));
+    if log_id.index != next {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("entry {next} is to be applied next, not {}", log_id.index),
+        ));
+    }
     follow(&mut batch, applied, &log_id)?;
     Ok(batch)
 }
@@ -243,5 +250,38 @@ impl RaftSnapshotBuilder<Types> for Builder {
         self.0
             .take()
             .unwrap_or_else(|| Err(io::Error::other("a snapshot is built once")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::samples::log_id;
+    use store::MemoryStore;
+
+    fn entry(index: u64) -> Entry {
+        Entry {
+            log_id: log_id(index),
+            payload: EntryPayload::Blank,
+        }
+    }
+
+    async fn open(store: Arc<dyn Store>, turnover: &Turnover) -> Machine {
+        Machine::open(store, turnover.clone(), Arc::new(|_: &Batch| ()))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_entry_follows_the_one_before_it() {
+        let mut machine = open(Arc::new(MemoryStore::new()), &Turnover::default()).await;
+        machine.run(&[entry(1)]).await.unwrap_err();
+        machine.run(&[entry(0), entry(1)]).await.unwrap();
+        machine.run(&[entry(3)]).await.unwrap_err();
+        machine.run(&[entry(2), entry(4)]).await.unwrap_err();
+        machine.run(&[entry(1)]).await.unwrap_err();
+        machine.load().await.unwrap();
+        assert_eq!(machine.applied, Some(log_id(1)));
+        machine.run(&[entry(2)]).await.unwrap();
     }
 }
