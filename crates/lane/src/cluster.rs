@@ -422,16 +422,20 @@ impl Cluster {
     fn others(&self) -> BTreeMap<NodeName, Member> {
         let mut known = self.0.settings.seeds.clone();
         known.extend(lock(&self.0.learned).clone());
-        if let Ok(raft) = self.lane() {
-            let membership = raft.metrics().borrow_watched().membership_config.clone();
-            known.extend(
-                membership
-                    .nodes()
-                    .map(|(name, member)| (name.clone(), member.clone())),
-            );
-        }
+        known.extend(self.members().unwrap_or_default());
         known.remove(&self.0.settings.name);
         known
+    }
+
+    /// The nodes that the log names; none as long as it names nobody, or stands still.
+    fn members(&self) -> Option<BTreeMap<NodeName, Member>> {
+        let raft = self.lane().ok()?;
+        let membership = raft.metrics().borrow_watched().membership_config.clone();
+        let members: BTreeMap<_, _> = membership
+            .nodes()
+            .map(|(name, member)| (name.clone(), member.clone()))
+            .collect();
+        (!members.is_empty()).then_some(members)
     }
 
     /// Another node, if it is one; asks those it knows about one that it doesn't.

@@ -46,8 +46,11 @@ impl Cluster {
         self.within(enough).await
     }
 
-    /// Gets a blob from whoever has it, checks it and keeps it.
+    /// Gets a blob from whoever has it, checks it and keeps it. None only where all members say that they lack it: one
+    /// that doesn't answer may have it.
     pub(crate) async fn pull(&self, hash: &BlobHash) -> Result<Option<Bytes>, StoreError> {
+        let members = self.members();
+        let mut silent = None;
         for (name, member) in self.others() {
             let call = Call {
                 method: "GET",
@@ -62,10 +65,15 @@ impl Cluster {
                     tracing::error!(node = %name, blob = %hash, "a node gave out other octets under a blob's hash");
                 }
                 Err(LinkError::Refused { status: 404, .. }) => {}
-                Err(error) => tracing::warn!(%error, blob = %hash, "a blob can't be fetched"),
+                Err(error) => {
+                    tracing::warn!(%error, blob = %hash, "a blob can't be fetched");
+                    if members.as_ref().is_none_or(|members| members.contains_key(&name)) {
+                        silent = Some(error);
+                    }
+                }
             }
         }
-        Ok(None)
+        silent.map_or(Ok(None), |error| Err(unavailable(error)))
     }
 
     /// Fetches the blobs that the node that leads has and this one lacks.

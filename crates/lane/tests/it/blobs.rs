@@ -2,8 +2,9 @@
 
 use crate::world::World;
 use bytes::Bytes;
-use lane::Answer;
-use store::{BlobHash, Store as _};
+use lane::{Answer, ReplicatedStore};
+use std::time::Duration;
+use store::{BlobHash, Store as _, StoreError};
 
 /// Three nodes; one of them lacks a blob that the others have. Answers with which, and the blob's hash.
 async fn lacking(seed: u64, blob: &'static [u8]) -> (World, usize, BlobHash) {
@@ -58,4 +59,31 @@ async fn a_blob_that_nobody_has_is_missing() {
     let (_, store) = world.store(without).unwrap();
     let nowhere = BlobHash::of(b"never put anywhere");
     assert_eq!(store.blob_get(&nowhere).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_knows_what_a_node_that_does_not_answer_has() {
+    let (mut world, without, hash) = lacking(5, b"payload").await;
+    let away: Vec<usize> = (0..3).filter(|at| *at != without).collect();
+    let missing = BlobHash::of(b"never put anywhere");
+    let (_, store) = world.store(without).unwrap();
+    let is_unknown = async |hash| matches!(store.blob_get(hash).await, Err(StoreError::Unavailable { .. }));
+    world.crash(away[0], 1000).await;
+    assert!(is_unknown(&missing).await);
+    // One has it and answers.
+    let (_, there) = world.store(away[1]).unwrap();
+    assert!(there.blob_get(&hash).await.unwrap().is_some());
+    world.crash(away[1], 1000).await;
+    assert!(is_unknown(&hash).await);
+    world.start(away[1]).await;
+    // Who was removed need not answer any more.
+    let leader = loop {
+        let leader = world.nodes[world.leader().await].cluster.clone().unwrap();
+        if leader.remove(world.nodes[away[0]].name.clone()).await.is_ok() {
+            break leader;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let store = ReplicatedStore::new(leader);
+    assert_eq!(store.blob_get(&missing).await.unwrap(), None);
 }
