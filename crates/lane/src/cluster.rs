@@ -269,10 +269,14 @@ impl Cluster {
         let machine = Machine::open(
             inner.local.clone(),
             inner.turnover.clone(),
+            inner.lineage.clone(),
             inner.observer.clone(),
         )
         .await;
         let machine = machine.map_err(ClusterError::Log)?;
+        if machine.took_in {
+            tokio::spawn(self.clone().fetch_missing());
+        }
         let config = inner.settings.raft().validate();
         let config = Arc::new(config.map_err(|e| ClusterError::Failed(e.to_string()))?);
         let log = Log::new(inner.local.clone());

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use store::{Batch, Committed, Space, Store, StoreError};
 
+use super::forced::Lineage;
 use super::snapshot::{self, Handed, Turnover};
 use super::types::{Entry, LogId, Outcome, SnapshotMeta, StoredMembership, Types, io};
 use super::wire::{decode, encode};
@@ -31,9 +32,12 @@ type Snapshot = openraft::alias::SnapshotOf<Types, Handed>;
 pub(super) struct Machine {
     store: Arc<dyn Store>,
     turnover: Turnover,
+    lineage: Lineage,
     observer: Observer,
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// Whether a snapshot was still to be put in place when it was opened.
+    pub(super) took_in: bool,
 }
 
 impl Machine {
@@ -41,23 +45,27 @@ impl Machine {
     pub(super) async fn open(
         store: Arc<dyn Store>,
         turnover: Turnover,
+        lineage: Lineage,
         observer: Observer,
     ) -> io::Result<Self> {
-        snapshot::finish(store.as_ref(), &turnover).await?;
+        let took_in = snapshot::finish(store.as_ref(), &turnover).await?;
         let mut machine = Self {
             store,
             turnover,
+            lineage,
             observer,
             applied: None,
             membership: StoredMembership::default(),
+            took_in,
         };
         machine.load().await?;
         Ok(machine)
     }
 
+    /// Reads what is kept in memory: no observer is told of what a snapshot brings.
     async fn load(&mut self) -> io::Result<()> {
         (self.applied, self.membership) = position(self.store.as_ref()).await?;
-        Ok(())
+        self.lineage.load(self.store.as_ref()).await
     }
 
     async fn snapshot(&self) -> io::Result<Snapshot> {
@@ -267,7 +275,8 @@ mod tests {
     }
 
     async fn open(store: Arc<dyn Store>, turnover: &Turnover) -> Machine {
-        Machine::open(store, turnover.clone(), Arc::new(|_: &Batch| ()))
+        let observer = Arc::new(|_: &Batch| ());
+        Machine::open(store, turnover.clone(), Lineage::default(), observer)
             .await
             .unwrap()
     }

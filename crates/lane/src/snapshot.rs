@@ -143,13 +143,13 @@ pub(super) async fn install(store: &dyn Store, turnover: &Turnover, meta: &Snaps
     let mut batch = Batch::new();
     batch.put(Space::RaftState, INSTALLING, encode(meta)?);
     store.commit(batch).await.map_err(io)?;
-    finish(store, turnover).await
+    finish(store, turnover).await.map(drop)
 }
 
-/// Goes on where [`install`] was broken off, if it was.
-pub(super) async fn finish(store: &dyn Store, turnover: &Turnover) -> io::Result<()> {
+/// Goes on where [`install`] was broken off; returns whether it was.
+pub(super) async fn finish(store: &dyn Store, turnover: &Turnover) -> io::Result<bool> {
     let Some(meta) = store.get(Space::RaftState, INSTALLING).await.map_err(io)? else {
-        return Ok(());
+        return Ok(false);
     };
     turnover.begin();
     let meta: SnapshotMeta = decode(&meta)?;
@@ -201,7 +201,8 @@ pub(super) async fn finish(store: &dyn Store, turnover: &Turnover) -> io::Result
     batch.delete(Space::RaftState, INSTALLING);
     store.commit(batch).await.map_err(io)?;
     turnover.end();
-    clear(store, &Scan::all(Space::RaftStaged)).await
+    clear(store, &Scan::all(Space::RaftStaged)).await?;
+    Ok(true)
 }
 
 /// Deletes what is the provider's of a space.

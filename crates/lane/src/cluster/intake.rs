@@ -116,15 +116,28 @@ impl Cluster {
         tokio::spawn(async move {
             let answer = answered(raft.install_full_snapshot(vote, handed)).await;
             lock(&cluster.0.learned).clear();
-            if let Err(error) = cluster.0.lineage.load(cluster.0.local.as_ref()).await {
-                tracing::error!(%error, "the statements of a snapshot can't be read");
-            }
             end.send_replace(Some(answer));
-            match cluster.fetch_blobs().await {
-                Ok(fetched) => tracing::info!(fetched, "blobs of the snapshot are here"),
-                Err(error) => tracing::warn!(%error, "blobs of the snapshot are fetched when they are read"),
-            }
+            cluster.fetch_missing().await;
         });
         Ok(ended)
+    }
+
+    /// Fetches the blobs of a snapshot, once somebody is known to lead.
+    pub(super) async fn fetch_missing(self) {
+        let mut stop = self.0.stop.subscribe();
+        while self.leader().is_none() {
+            if *stop.borrow() || self.0.terms.borrow().is_some() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(self.0.settings.election) => {}
+                _ = stop.changed() => return,
+            }
+        }
+        match self.fetch_blobs().await {
+            Ok(fetched) => tracing::info!(fetched, "blobs of the snapshot are here"),
+            Err(error) => tracing::warn!(%error, "blobs of the snapshot are fetched when they are read"),
+        }
     }
 }

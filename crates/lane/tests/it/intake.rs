@@ -1,6 +1,7 @@
 //! A node that takes long to put a snapshot in place.
 
 use crate::world::World;
+use bytes::Bytes;
 use std::time::Duration;
 use store::{Batch, Space, Store as _};
 
@@ -64,4 +65,52 @@ async fn a_node_that_is_lost_while_it_takes_a_snapshot_in_gets_another_at_once()
     adding.await.unwrap();
     assert!(back.elapsed() < Duration::from_mins(1), "{:?}", back.elapsed());
     world.converged().await;
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..3000 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_ends_a_snapshot_when_it_starts_knows_all_that_came_with_it() {
+    let mut world = World::founded_by(1, 3, 2).await;
+    let leader = world.leader().await;
+    let (cluster, store) = world.store(leader).unwrap();
+    let blob = store.blob_put(Bytes::from_static(b"blob")).await.unwrap();
+    let adding = {
+        let (name, member) = (world.nodes[2].name.clone(), world.member(2));
+        tokio::spawn(async move { cluster.add(name, member).await })
+    };
+    // The lane is frozen before the new node gets anything.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut batch = Batch::new();
+    batch.put(Space::ClusterStatement, "frozen", "\"x\"");
+    store.commit(batch).await.unwrap();
+    world.start_joining(2).await;
+    world.nodes[2].disk.slow(SYNC);
+    let disk = world.nodes[2].disk.clone();
+    until("it has begun to take the snapshot in", async || {
+        let mark = disk.get(Space::RaftState, b"installing").await;
+        mark.unwrap().is_some()
+    })
+    .await;
+    world.crash(2, 0).await;
+    world.nodes[2].disk.slow(Duration::from_millis(1));
+    world.start_joining(2).await;
+    let third = world.nodes[2].cluster.clone().unwrap();
+    assert!(third.view().frozen);
+    adding.await.unwrap().unwrap();
+    let disk = world.nodes[2].disk.clone();
+    until("it has the blobs", async || {
+        disk.blob_get(&blob).await.unwrap().is_some()
+    })
+    .await;
+    assert!(third.view().frozen);
 }
