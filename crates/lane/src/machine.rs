@@ -32,6 +32,8 @@ type Snapshot = openraft::alias::SnapshotOf<Types, Handed>;
 pub(super) struct Machine {
     store: Arc<dyn Store>,
     turnover: Turnover,
+    /// Among all that were opened on this store.
+    number: u64,
     lineage: Lineage,
     observer: Observer,
     applied: Option<LogId>,
@@ -48,10 +50,12 @@ impl Machine {
         lineage: Lineage,
         observer: Observer,
     ) -> io::Result<Self> {
+        let (number, _turn) = turnover.succeed().await;
         let took_in = snapshot::finish(store.as_ref(), &turnover).await?;
         let mut machine = Self {
             store,
             turnover,
+            number,
             lineage,
             observer,
             applied: None,
@@ -82,6 +86,7 @@ impl Machine {
 
     /// Applies some entries; returns what became of each.
     async fn run(&mut self, entries: &[Entry]) -> io::Result<Vec<Outcome>> {
+        let _turn = self.turnover.turn(self.number).await?;
         let mut outcomes = Vec::with_capacity(entries.len());
         while let Some(rest) = entries.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
             let mut applied = self.applied;
@@ -236,6 +241,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, _: Handed) -> Result<(), io::Error> {
+        let _turn = self.turnover.turn(self.number).await?;
         snapshot::install(self.store.as_ref(), &self.turnover, meta).await?;
         self.load().await
     }
@@ -265,7 +271,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
 mod tests {
     use super::*;
     use crate::wire::samples::log_id;
-    use store::MemoryStore;
+    use std::time::Duration;
+    use store::sim::SimStore;
+    use store::{MemoryStore, Scan};
 
     fn entry(index: u64) -> Entry {
         Entry {
@@ -292,5 +300,51 @@ mod tests {
         machine.load().await.unwrap();
         assert_eq!(machine.applied, Some(log_id(1)));
         machine.run(&[entry(2)]).await.unwrap();
+    }
+
+    /// Stages a snapshot; returns what it is of.
+    async fn staged(store: &dyn Store, turnover: &Turnover) -> SnapshotMeta {
+        let (_, octets) = snapshot::sample();
+        snapshot::stage(store, turnover, 0, &octets.into()).await.unwrap();
+        SnapshotMeta {
+            last_log_id: Some(log_id(7)),
+            last_membership: StoredMembership::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_was_given_up_writes_nothing() {
+        let (store, turnover) = (Arc::new(MemoryStore::new()), Turnover::default());
+        let mut old = open(store.clone(), &turnover).await;
+        old.run(&[entry(0)]).await.unwrap();
+        let mut new = open(store.clone(), &turnover).await;
+        let meta = staged(store.as_ref(), &turnover).await;
+        old.run(&[entry(1)]).await.unwrap_err();
+        old.install_snapshot(&meta, Handed::default()).await.unwrap_err();
+        new.run(&[entry(1)]).await.unwrap();
+        new.install_snapshot(&meta, Handed::default()).await.unwrap();
+        assert_eq!(new.applied, Some(log_id(7)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_is_put_in_place_by_one_at_a_time() {
+        let sync = Duration::from_secs(1);
+        for begun in 1..8 {
+            let (store, turnover) = (Arc::new(SimStore::create(sync).await), Turnover::default());
+            let mut old = open(store.clone(), &turnover).await;
+            let meta = staged(store.as_ref(), &turnover).await;
+            let installing =
+                tokio::spawn(async move { old.install_snapshot(&meta, Handed::default()).await });
+            tokio::time::sleep(sync * begun / 2).await;
+            let new = open(store.clone(), &turnover).await;
+            installing.await.unwrap().unwrap();
+            assert_eq!(new.applied, Some(log_id(7)), "begun {begun}");
+            let (records, _) = snapshot::sample();
+            for record in records {
+                let there = store.get(record.space, &record.key).await.unwrap();
+                assert_eq!(there, Some(record.value), "begun {begun}");
+            }
+            assert_eq!(store.scan(Scan::all(Space::RaftStaged)).await.unwrap(), []);
+        }
     }
 }

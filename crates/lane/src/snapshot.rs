@@ -9,32 +9,57 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::{Batch, Record, Scan, Snapshot, Space, Store};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::machine::{APPLIED, MEMBERSHIP};
 use super::types::{SnapshotMeta, io};
 use super::wire::{decode, encode};
 
-/// Whether a store's records are being replaced: meanwhile nobody may read them, half of them would be missing. Odd
-/// while it is so; a clone is the same.
+/// Who writes what the log says, and whether records are being replaced. A clone is the same.
 #[derive(Clone, Default)]
-pub(super) struct Turnover(Arc<AtomicU64>);
+pub(super) struct Turnover {
+    /// Odd while records are being replaced: meanwhile nobody may read them, half of them would be missing.
+    stamp: Arc<AtomicU64>,
+    /// Number of the newest machine. Held by whoever writes: openraft doesn't wait for a machine that it gives up, so that it
+    /// may still be at it when the next one is opened.
+    newest: Arc<Mutex<u64>>,
+}
+
+/// Whose turn it is to write, as long as this is kept.
+pub(super) type Turn = OwnedMutexGuard<u64>;
 
 impl Turnover {
+    /// The turn of a further machine, and its number. Those before it get none any more.
+    pub(super) async fn succeed(&self) -> (u64, Turn) {
+        let mut turn = self.newest.clone().lock_owned().await;
+        *turn += 1;
+        (*turn, turn)
+    }
+
+    /// The turn of a machine.
+    pub(super) async fn turn(&self, number: u64) -> io::Result<Turn> {
+        let turn = self.newest.clone().lock_owned().await;
+        if *turn == number {
+            Ok(turn)
+        } else {
+            Err(io::Error::other("the replicated log was opened again"))
+        }
+    }
+
     /// What has to be the same after a read for it to count; none while records are being replaced.
     pub(super) fn stamp(&self) -> Option<u64> {
-        let stamp = self.0.load(Ordering::SeqCst);
+        let stamp = self.stamp.load(Ordering::SeqCst);
         stamp.is_multiple_of(2).then_some(stamp)
     }
 
     /// Replaced from now on, until [`Turnover::end`]. A failure leaves it so: what is there is of no use.
     fn begin(&self) {
-        self.0.fetch_or(1, Ordering::SeqCst);
+        self.stamp.fetch_or(1, Ordering::SeqCst);
     }
 
     fn end(&self) {
         if self.stamp().is_none() {
-            self.0.fetch_add(1, Ordering::SeqCst);
+            self.stamp.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
@@ -126,7 +151,18 @@ pub(super) fn check(octets: &mut Bytes) {
 }
 
 /// Keeps the octets of a snapshot that comes in. Number 0 begins a new one.
-pub(super) async fn stage(store: &dyn Store, number: u64, octets: &Bytes) -> io::Result<()> {
+pub(super) async fn stage(
+    store: &dyn Store,
+    turnover: &Turnover,
+    number: u64,
+    octets: &Bytes,
+) -> io::Result<()> {
+    // What is still to be put in place must not be replaced.
+    let _turn = turnover.newest.lock().await;
+    let installing = store.get(Space::RaftState, INSTALLING).await.map_err(io)?;
+    if installing.is_some() {
+        return Err(io::Error::other("another snapshot is being put in place"));
+    }
     if number == 0 {
         clear(store, &Scan::all(Space::RaftStaged)).await?;
     }
@@ -138,7 +174,7 @@ pub(super) async fn stage(store: &dyn Store, number: u64, octets: &Bytes) -> io:
     store.commit(batch).await.map(drop).map_err(io)
 }
 
-/// Puts the staged snapshot in place.
+/// Puts the staged snapshot in place. Who calls has its turn.
 pub(super) async fn install(store: &dyn Store, turnover: &Turnover, meta: &SnapshotMeta) -> io::Result<()> {
     let mut batch = Batch::new();
     batch.put(Space::RaftState, INSTALLING, encode(meta)?);

@@ -60,7 +60,7 @@ impl Cluster {
         if number != 0 && number != next {
             return Answer::error(409, "another snapshot came in between, begin again");
         }
-        match snapshot::stage(self.0.local.as_ref(), number, body).await {
+        match snapshot::stage(self.0.local.as_ref(), &self.0.turnover, number, body).await {
             Ok(()) => {
                 *intake = Intake::Staged(from.clone(), number.saturating_add(1));
                 Answer::ok(Bytes::new())
