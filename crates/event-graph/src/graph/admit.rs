@@ -280,9 +280,13 @@ impl Graph {
             (Some(_), _) => Place::AtState,
         };
         let ix = self.enter(pdu, facts, &prevs, &auths, (place, before), &verdict);
-        let followed = self.close_gap(id, ix);
-        if verdict.is_accepted() && arrival != Arrival::Backfilled && !followed {
-            self.advance(ix);
+        let followers = self.close_gap(id, ix);
+        if verdict.is_accepted() && arrival != Arrival::Backfilled {
+            if followers.is_empty() {
+                self.advance(ix);
+            } else if followers.iter().any(|follower| self.is_in_front(*follower)) {
+                self.pass(ix);
+            }
         }
         if given.is_some() {
             self.open_gaps(pdu, ix);

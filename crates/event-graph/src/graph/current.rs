@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::{
     Current, Graph,
     admit::CitedEvents,
-    index::{Ix, Status},
+    index::{Ix, Place, Status},
     resolve::{Room, resolve},
     state::Group,
     view::TableView,
@@ -164,13 +164,7 @@ impl Graph {
     /// Makes an accepted event an extremity in place of its parents. Events behind parents that don't count
     /// (rejected or soft-failed) are followed by it just the same.
     pub(super) fn advance(&mut self, ix: Ix) {
-        let mut replaced: SmallVec<[Ix; 8]> = self.index.prevs(ix).collect();
-        if replaced
-            .iter()
-            .any(|p| self.index.record(*p).status != Status::Accepted)
-        {
-            self.look_behind(&mut replaced);
-        }
+        let replaced = self.replaced_by(ix);
         let current = self.current.take();
         let alone = self.extremities.iter().all(|e| replaced.contains(e));
         let keeps = self.keeps_states(ix, &replaced);
@@ -183,6 +177,37 @@ impl Graph {
         } else {
             current.filter(|_| keeps)
         };
+    }
+
+    /// Lets an event that counts, and that one in front follows already, take its place behind it: what it follows is in
+    /// front no more.
+    pub(super) fn pass(&mut self, ix: Ix) {
+        let replaced = self.replaced_by(ix);
+        let before = self.extremities.len();
+        self.extremities.retain(|e| !replaced.contains(e));
+        if self.extremities.len() != before {
+            self.current = None;
+        }
+    }
+
+    /// Whether an event that counts is a forward extremity, or one follows it. What came as history is not.
+    pub(super) fn is_in_front(&self, ix: Ix) -> bool {
+        !matches!(
+            self.index.record(ix).place(),
+            Place::Backfilled | Place::BackfilledAtState
+        )
+    }
+
+    /// What an event takes the place of: its parents, and what is behind those that don't count.
+    fn replaced_by(&self, ix: Ix) -> SmallVec<[Ix; 8]> {
+        let mut replaced: SmallVec<[Ix; 8]> = self.index.prevs(ix).collect();
+        if replaced
+            .iter()
+            .any(|p| self.index.record(*p).status != Status::Accepted)
+        {
+            self.look_behind(&mut replaced);
+        }
+        replaced
     }
 
     /// Adds what is behind parents that don't count.

@@ -22,19 +22,18 @@ impl Graph {
         }
     }
 
-    /// Ties an event to those that came before it and follow it; true if one of them counts, so that the event is
+    /// Ties an event to those that came before it and follow it. Gives those that count: if there are any, the event is
     /// no forward extremity.
-    pub(super) fn close_gap(&mut self, id: EventId, ix: Ix) -> bool {
+    pub(super) fn close_gap(&mut self, id: EventId, ix: Ix) -> Vec<Ix> {
         if self.gaps.is_empty() {
-            return false;
+            return Vec::new();
         }
-        let children = self.gaps.remove(&id).unwrap_or_default();
+        let mut children = self.gaps.remove(&id).unwrap_or_default();
         for child in &children {
             self.index.add_prev(*child, ix);
         }
+        children.retain(|child| self.index.record(*child).status == Status::Accepted);
         children
-            .iter()
-            .any(|child| self.index.record(*child).status == Status::Accepted)
     }
 
     /// The missing parents, those of the newest events first: what to ask other servers' history for.

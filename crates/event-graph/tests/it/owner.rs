@@ -149,6 +149,33 @@ fn an_outlier_serves_who_cites_it_and_not_who_follows_it() {
 }
 
 #[test]
+fn what_closes_a_gap_takes_its_parents_out_of_the_extremities() {
+    let (world, messages) = chain(3);
+    let (_, state) = joining(&world);
+    let pdu = |i: usize| world.pdu(messages[i]).unwrap();
+    let mut graph = Graph::in_room(world.version, world.pdus[0].room_id());
+    for pdu in &world.pdus[..6] {
+        graph.admit(pdu);
+    }
+    graph.admit(pdu(0));
+    // The one between can't be had for now.
+    let outcomes = graph.admit_at_state(pdu(2), &state, Arrival::New);
+    assert!(outcomes[0].verdict.is_accepted());
+    assert_eq!(graph.extremities().len(), 2);
+    let outcomes = graph.admit(pdu(1));
+    assert!(outcomes[0].verdict.is_accepted());
+    assert_eq!(graph.extremities(), messages[2..]);
+    let now: Vec<EventId> = graph.current_state().iter().map(|e| e.event_id).collect();
+    let then: Vec<EventId> = graph
+        .state_after(messages[2])
+        .unwrap()
+        .iter()
+        .map(|e| e.event_id)
+        .collect();
+    assert_eq!(now, then);
+}
+
+#[test]
 fn what_comes_by_backfill_is_no_extremity() {
     let (world, messages) = chain(3);
     let (mut graph, state) = joining(&world);
