@@ -121,12 +121,12 @@ impl Federation {
         let mut since: HashMap<EventId, Instant> = HashMap::new();
         // Servers whose history of the gap has been fetched: once is enough.
         let mut deep: HashSet<ServerName> = HashSet::new();
-        loop {
-            let round = {
+        for round in 0.. {
+            let open = {
                 let _turn = healing.rounds.acquire().await;
-                self.heal_once(ctx, room_id, first, &mut deep).await
+                self.heal_once(ctx, room_id, (first, round), &mut deep).await
             };
-            let heads = match round {
+            let heads = match open {
                 Ok(None) => break,
                 Ok(Some(heads)) => heads,
                 Err(error) => {
@@ -166,7 +166,7 @@ impl Federation {
         &self,
         ctx: &RequestContext,
         room_id: &str,
-        first: Option<&ServerName>,
+        (first, round): (Option<&ServerName>, usize),
         deep: &mut HashSet<ServerName>,
     ) -> Result<Option<Heads>, Refusal> {
         let Some(version) = self.engine().graph_version(room_id).await? else {
@@ -177,7 +177,7 @@ impl Federation {
         if heads.missing.is_empty() && heads.incomplete.is_empty() && !many {
             return Ok(None);
         }
-        let servers = candidates(first, &heads);
+        let servers = candidates(first, &heads.servers, round);
         for server in &servers {
             let heads = self.heads(ctx, room_id).await?;
             if heads.missing.is_empty() && heads.incomplete.is_empty() {
@@ -407,10 +407,12 @@ impl Federation {
     }
 }
 
-/// Whom to ask: the one that sent what waits, then others in the room; nobody who isn't in it.
-fn candidates(first: Option<&ServerName>, heads: &Heads) -> Vec<ServerName> {
-    let others = heads.servers.iter().filter_map(|s| ServerName::parse(s).ok());
-    let first = first.filter(|first| heads.servers.contains(first.as_str()));
+/// Whom to ask: the one that sent what waits, then others in the room, in each round others; nobody who isn't in it.
+fn candidates(first: Option<&ServerName>, room: &BTreeSet<String>, round: usize) -> Vec<ServerName> {
+    let begin = round.saturating_mul(MOST_SERVERS).checked_rem(room.len());
+    let in_turn = room.iter().cycle().skip(begin.unwrap_or(0)).take(room.len());
+    let others = in_turn.filter_map(|s| ServerName::parse(s).ok());
+    let first = first.filter(|first| room.contains(first.as_str()));
     let mut servers: Vec<ServerName> = first.cloned().into_iter().collect();
     for other in others {
         if servers.len() >= MOST_SERVERS {
@@ -432,4 +434,25 @@ pub(crate) fn engine(error: room_engine::EngineError) -> Refusal {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_turn_everybody_in_a_room_is_asked() {
+        let room: BTreeSet<String> = (0..12).map(|n| format!("s{n:02}.example")).collect();
+        let sender = ServerName::parse("s07.example").unwrap();
+        let stranger = ServerName::parse("stranger.example").unwrap();
+        let mut asked = BTreeSet::new();
+        for round in 0..5 {
+            let servers = candidates(Some(&sender), &room, round);
+            assert_eq!((servers.len(), &servers[0]), (MOST_SERVERS, &sender));
+            asked.extend(servers.iter().map(ToString::to_string));
+            assert!(!candidates(Some(&stranger), &room, round).contains(&stranger));
+        }
+        assert_eq!(asked, room);
+        assert!(candidates(Some(&sender), &BTreeSet::new(), 3).is_empty());
+    }
 }
