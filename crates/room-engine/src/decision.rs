@@ -127,6 +127,14 @@ impl Decision {
         })
     }
 
+    /// The octets of an event as this writes it, if it does.
+    pub(crate) fn event(&self, id: &str) -> Option<&Bytes> {
+        self.writes.iter().rev().find_map(|write| match write {
+            Write::Put(Space::Event, key, octets) if key == id.as_bytes() => Some(octets),
+            _ => None,
+        })
+    }
+
     /// Whether there is nothing to write.
     pub(crate) fn is_read(&self) -> bool {
         self.writes.is_empty() && self.outbox.is_empty()

@@ -61,7 +61,7 @@ impl LoadedGraph {
         let Some(policy) = self.graph.current_event("m.room.policy", "") else {
             return Ok(false);
         };
-        let policy = self.event(work.env, policy).await?;
+        let policy = self.event_now(work, policy).await?;
         Ok(!signed_by_policy_server(pdu, &policy, |server| {
             self.graph.joined_servers().contains(server)
         }))
@@ -197,7 +197,7 @@ impl LoadedGraph {
         let pdu = if target == latest.event_id() {
             latest.clone()
         } else {
-            self.event(work.env, target).await?
+            self.event_now(work, target).await?
         };
         if is_carrier(&pdu) || pdu.event_type() == "m.room.create" || pdu.is_redacted() {
             return Ok(());
@@ -209,6 +209,14 @@ impl LoadedGraph {
             Bytes::copy_from_slice(redacted.as_bytes()),
         );
         Ok(())
+    }
+
+    /// An event as it is by now: the command may have taken it in, or redacted it, itself.
+    async fn event_now(&self, work: &Work<'_>, id: EventId) -> Result<Pdu, Refusal> {
+        match work.decision.event(&id.to_string()) {
+            Some(octets) => Pdu::parse_trusted(octets, self.version()).map_err(Refusal::internal),
+            None => self.event(work.env, id).await,
+        }
     }
 
     /// Event and place in the order of admission, with what the graph has to be told when it is loaded again.

@@ -3,10 +3,11 @@
 use crate::follower::texts;
 use crate::mallory::{Mallory, witness};
 use crate::world::{A, B, World, ctx, keys, uri};
-use event_graph::{KeyRing, Pdu, RoomVersion, SigningIdentity};
-use room_engine::carrier;
-use room_engine::graphs::Fate;
-use serde_json::json;
+use event_graph::auth::auth_keys;
+use event_graph::{Draft, EventId, KeyRing, Pdu, RoomVersion, SigningIdentity};
+use room_engine::graphs::{Fate, GraphCommand, GraphReply};
+use room_engine::{Engine, carrier};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use store::{Scan, Space};
 
@@ -159,4 +160,90 @@ async fn what_the_policy_server_has_not_signed_is_not_shown() {
     world.restart(A).await;
     alice.client.renew_keys(&room).await.unwrap();
     assert_eq!(texts(&alice.texts(&room).await), ["still here"]);
+}
+
+/// An event of the node user behind `parents`, or at the end of the graph.
+async fn event(
+    engine: &Engine,
+    graph: &str,
+    (kind, key): (&str, Option<&str>),
+    content: Value,
+    parents: Option<EventId>,
+) -> Pdu {
+    let (heads, state) = engine.graph_state(ctx(), graph).await.unwrap();
+    let user = engine.node_user();
+    let auth_events = auth_keys(RoomVersion::V12, kind, &user, key, &content)
+        .unwrap()
+        .iter()
+        .filter_map(|of| {
+            let is_it = |e: &&(String, String, EventId)| e.0 == of.event_type && e.1 == of.state_key;
+            state.iter().find(is_it).map(|(.., id)| *id)
+        })
+        .collect();
+    let draft = Draft {
+        room_id: Some(graph.to_owned()),
+        event_type: kind.to_owned(),
+        sender: user,
+        state_key: key.map(str::to_owned),
+        content,
+        prev_events: parents.map_or(heads.heads, |parent| vec![parent]),
+        auth_events,
+        depth: 1_000,
+        origin_server_ts: 1_900_000_000_000,
+    };
+    draft.sign(&keys(A).node, RoomVersion::V12).unwrap()
+}
+
+async fn admit(engine: &Engine, graph: &str, pdus: &[Pdu]) -> Vec<Fate> {
+    let admit = GraphCommand::Admit {
+        origin: None,
+        pdus: pdus.to_vec(),
+        past: false,
+    };
+    match engine.graph(ctx(), graph, admit).await.unwrap() {
+        GraphReply::Admitted(admitted) => admitted.fates.into_iter().map(|(_, fate)| fate).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Events of one transaction may be about each other.
+#[tokio::test]
+async fn an_event_that_comes_with_its_redaction_is_redacted() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    let room = alice.client.create("Graph").await.unwrap();
+    let engine = world.engine(A);
+    let graph = engine.graph_of(&uri(&room)).await.unwrap().unwrap();
+    let message = ("m.room.message", None);
+    let said = event(&engine, &graph, message, json!({ "body": "said" }), None).await;
+    let id = said.event_id();
+    let redaction = ("m.room.redaction", None);
+    let redacts = event(&engine, &graph, redaction, json!({ "redacts": id }), Some(id)).await;
+    let fates = admit(&engine, &graph, &[said, redacts]).await;
+    assert_eq!(fates, [Fate::Accepted, Fate::Accepted]);
+    let key = id.to_string();
+    let stored = world.store(A).get(Space::Event, key.as_bytes()).await.unwrap();
+    let stored = Pdu::parse_trusted(&stored.unwrap(), RoomVersion::V12).unwrap();
+    assert!(stored.is_redacted());
+}
+
+#[tokio::test]
+async fn an_event_that_comes_with_a_policy_is_judged_by_it() {
+    let world = World::new().await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    let room = alice.client.create("Graph").await.unwrap();
+    let engine = world.engine(A);
+    let graph = engine.graph_of(&uri(&room)).await.unwrap().unwrap();
+    let node = keys(A).node;
+    let content = json!({
+        "via": node.server_name(),
+        "public_keys": { "ed25519": node.verify_key().to_base64() },
+    });
+    let policy = event(&engine, &graph, ("m.room.policy", Some("")), content, None).await;
+    let message = ("m.room.message", None);
+    let unsigned = json!({ "body": "unsigned" });
+    let unsigned = event(&engine, &graph, message, unsigned, Some(policy.event_id())).await;
+    let fates = admit(&engine, &graph, &[policy, unsigned]).await;
+    assert_eq!(fates[0], Fate::Accepted);
+    assert!(matches!(fates[1], Fate::SoftFailed(_)), "{fates:?}");
 }
