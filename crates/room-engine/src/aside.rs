@@ -10,6 +10,7 @@ use mimi_wire::mls::MlsMessage;
 use mimi_wire::protocol::{SubmitMessageRequest, SubmitMessageResponse};
 use mimi_wire::uri::{Domain, MimiUri};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use store::{Batch, Scan, Space};
 
@@ -43,8 +44,8 @@ const PAGE: usize = 200;
 /// Accepting aside, one message at a time.
 #[derive(Debug)]
 pub(crate) struct Aside {
-    /// The next message's place, once it is known.
-    next: tokio::sync::Mutex<Option<u64>>,
+    /// The next message's place, where it is known.
+    next: Arc<tokio::sync::Mutex<Option<u64>>>,
     /// Whether something may wait to be distributed.
     waiting: AtomicBool,
 }
@@ -52,7 +53,7 @@ pub(crate) struct Aside {
 impl Default for Aside {
     fn default() -> Self {
         Self {
-            next: tokio::sync::Mutex::default(),
+            next: Arc::default(),
             waiting: AtomicBool::new(true),
         }
     }
@@ -166,23 +167,28 @@ impl Engine {
         let env = self.env();
         env.sequencer.accepts_aside()?;
         let key = [MESSAGE, &from.key(UriKey::of(room), &octets)].concat();
-        let mut next = env.aside.next.lock().await;
+        let mut next = env.aside.next.clone().lock_owned().await;
         if let Some(before) = read::<PendingRecord>(env.local.as_ref(), Space::PendingMessage, &key).await? {
             return Ok(Ok(before.verdict));
         }
         let state = RoomState::load(env, room).await?;
-        if let Sender::User { user, .. } = &from {
-            state.speaks(user)?;
+        let judged = match &from {
+            Sender::User { user, .. } => state.speaks(user),
+            Sender::Peer { .. } => Ok(()),
         }
-        let verdict = match state.judge(env, actor, request)? {
-            Ok(verdict) => verdict,
-            Err(refusal) => {
+        .and_then(|()| state.judge(env, actor, request));
+        let verdict = match judged {
+            Ok(Ok(verdict)) => verdict,
+            // The room, or who has joined it, may not have got here yet.
+            Err(Refusal::Unknown { .. }) => return Err(only_there()),
+            Err(refusal) => return Err(refusal),
+            Ok(Err(refusal)) => {
                 let response = refusal.to_response();
                 if matches!(response, SubmitMessageResponse::EpochTooOld { .. }) {
                     return Ok(Err(response));
                 }
                 // On the other side it may be otherwise by now.
-                return Err(Refusal::unavailable("only the node that orders can know"));
+                return Err(only_there());
             }
         };
         let octets = if octets.len() <= INLINE_LIMIT {
@@ -203,7 +209,8 @@ impl Engine {
             verdict: verdict.clone(),
             request_id: ctx.request_id.clone(),
         };
-        let place = match *next {
+        // Unknown again until it is certain whether this one is taken.
+        let place = match next.take() {
             Some(place) => place,
             None => self.next_place().await?,
         };
@@ -212,9 +219,16 @@ impl Engine {
         batch.expect_absent(Space::PendingMessage, &key);
         batch.put(Space::PendingMessage, &key, value);
         batch.put(Space::PendingMessage, [PLACE, &place.to_be_bytes()].concat(), key);
-        env.local.commit(batch).await?;
-        env.aside.waiting.store(true, Ordering::Release);
-        *next = Some(place.saturating_add(1));
+        // A task of its own: who asked may go away while it is written, and what is written has to be distributed.
+        let env = env.clone();
+        let writing = tokio::spawn(async move {
+            let written = env.local.commit(batch).await;
+            // Also after an error, which need not mean that nothing was written.
+            env.aside.waiting.store(true, Ordering::Release);
+            *next = written.is_ok().then(|| place.saturating_add(1));
+            written
+        });
+        writing.await.map_err(Refusal::internal)??;
         metrics::counter!("causeway_messages_total", "lane" => "cut_off").increment(1);
         tracing::info!(request_id = %ctx.request_id, room = %room.as_str(), "accepted while cut off");
         Ok(Ok(verdict))
@@ -238,12 +252,16 @@ impl Engine {
     /// accepted.
     pub async fn pending(&self) -> Result<Vec<PendingMessage>, Refusal> {
         let env = self.env();
-        // Set again by who accepts one meanwhile.
-        env.aside.waiting.store(false, Ordering::Release);
         let places = Scan::prefix(Space::PendingMessage, PLACE).limit(PAGE);
+        let places = {
+            // Nobody accepts one meanwhile.
+            let _next = env.aside.next.lock().await;
+            let places = env.local.scan(places).await?;
+            env.aside.waiting.store(!places.is_empty(), Ordering::Release);
+            places
+        };
         let mut found = Vec::new();
-        for (place, key) in env.local.scan(places).await? {
-            env.aside.waiting.store(true, Ordering::Release);
+        for (place, key) in places {
             let Some(mut record) =
                 read::<PendingRecord>(env.local.as_ref(), Space::PendingMessage, &key).await?
             else {
@@ -284,6 +302,10 @@ impl Engine {
             .await
             .map(drop)
     }
+}
+
+fn only_there() -> Refusal {
+    Refusal::unavailable("only the node that orders can know")
 }
 
 impl PendingRecord {

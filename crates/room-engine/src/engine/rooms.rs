@@ -115,7 +115,11 @@ impl Engine {
             ));
         }
         if self.env.sequencer.term().is_err() {
-            self.own(room)?;
+            if self.hub_of(room) != Hub::Own {
+                return Err(Refusal::unavailable(
+                    "what goes to another hub waits for the node that orders",
+                ));
+            }
             return self.submit_aside(&ctx, room, user, submission).await;
         }
         match self
