@@ -15,7 +15,8 @@ use mimi_wire::protocol::{HandshakeBundle, SubmitMessageRequest};
 use mimi_wire::uri::{Domain, MimiUri};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 use store::{Batch, Space, Store, StoreError};
 
@@ -34,7 +35,7 @@ const PLACE: &[u8] = b"engine.fence";
 const RETRY: Duration = Duration::from_secs(5);
 
 /// That this store comes from a backup.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Fence {
     /// When it was restored, Unix ms. Also its number: rooms remember up to which fence they are free.
     id: u64,
@@ -60,27 +61,39 @@ pub fn raise_fence(made_at: u64, now: u64, accept_rollback: bool) -> Batch {
 /// The fence as every worker sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Fenced {
-    fence: Option<Fence>,
-    /// All rooms were found free.
-    settled: AtomicBool,
+    fence: RwLock<Option<Fence>>,
+    /// Up to which fence all rooms were found free.
+    settled: AtomicU64,
 }
 
 impl Fenced {
     pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        Ok(Self {
-            fence: read(store, Space::Meta, PLACE).await?,
-            settled: AtomicBool::new(false),
-        })
+        let fenced = Self::default();
+        fenced.refresh(store).await?;
+        Ok(fenced)
+    }
+
+    /// Reads it again: a node that joins opens on nothing, and is given the provider's store later.
+    pub(crate) async fn refresh(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let fence = read(store, Space::Meta, PLACE).await?;
+        *self.fence.write().unwrap_or_else(PoisonError::into_inner) = fence;
+        Ok(())
+    }
+
+    fn fence(&self) -> Option<Fence> {
+        *self.fence.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether rooms can be fenced at all.
     fn is_up(&self) -> bool {
-        !self.settled.load(Ordering::Relaxed) && self.fence.as_ref().is_some_and(|fence| !fence.accepted)
+        let settled = self.settled.load(Ordering::Relaxed);
+        self.fence()
+            .is_some_and(|fence| !fence.accepted && settled < fence.id)
     }
 
     /// Up to which fence a room that is free now is free.
     pub(crate) fn free(&self) -> u64 {
-        self.fence.as_ref().map_or(0, |fence| fence.id)
+        self.fence().map_or(0, |fence| fence.id)
     }
 
     /// Whether a room is fenced.
@@ -90,9 +103,7 @@ impl Fenced {
 
     /// Whether a one-time KeyPackage may have been handed out by the provider that this one was restored from.
     pub(crate) fn may_be_spent(&self, uploaded_at: u64) -> bool {
-        self.fence
-            .as_ref()
-            .is_some_and(|fence| uploaded_at <= fence.made_at)
+        self.fence().is_some_and(|fence| uploaded_at <= fence.made_at)
     }
 }
 
@@ -280,9 +291,11 @@ impl Engine {
     /// The rooms that take no handshakes because the provider was restored from a backup.
     pub async fn fenced_rooms(&self) -> Result<Vec<FencedRoom>, EngineError> {
         let env = self.env();
+        env.fence.refresh(env.store.as_ref()).await?;
         if !env.fence.is_up() {
             return Ok(Vec::new());
         }
+        let fence = env.fence.free();
         let mut fenced = Vec::new();
         for room in self.room_uris().await? {
             let Some(records) = Records::load(env, UriKey::of(&room)).await? else {
@@ -311,7 +324,7 @@ impl Engine {
             });
         }
         if fenced.is_empty() {
-            env.fence.settled.store(true, Ordering::Relaxed);
+            env.fence.settled.fetch_max(fence, Ordering::Relaxed);
         }
         Ok(fenced)
     }
@@ -319,6 +332,7 @@ impl Engine {
     /// Refuses where a room is fenced: for what a follower would only pass on.
     pub async fn check_fence(&self, room: &MimiUri) -> Result<(), Refusal> {
         let env = self.env();
+        env.fence.refresh(env.store.as_ref()).await?;
         if !env.fence.is_up() {
             return Ok(());
         }
@@ -337,7 +351,9 @@ impl Engine {
         if room.domain() != *peer && !(takes_part && room.domain() == self.env().config.provider) {
             return Err(Refusal::Unknown { what: "room" });
         }
-        if self.env().fence.holds(&records.head) {
+        let env = self.env();
+        env.fence.refresh(env.store.as_ref()).await?;
+        if env.fence.holds(&records.head) {
             // A head that is in doubt itself settles nothing.
             return Err(refusal());
         }

@@ -255,6 +255,7 @@ async fn decide(
         memory
     } else {
         env.sequencer.confirm(term).await?;
+        env.fence.refresh(env.store.as_ref()).await?;
         Memory {
             state: State::load(env, owner).await?,
             guard: None,

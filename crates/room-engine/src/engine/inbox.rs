@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use mimi_wire::uri::MimiUri;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use store::{BlobHash, Space};
+use store::{BlobHash, Space, StoreError};
 use tokio::sync::watch;
 
 use super::Engine;
@@ -24,10 +24,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
     let mut terms = engine.terms();
-    let mut known = None;
+    let mut begun = None;
     while !*stop.borrow() {
         let term = *terms.borrow_and_update();
-        if term.is_none() {
+        let Some(term) = term else {
             // The node that orders hands on.
             tokio::select! {
                 biased;
@@ -35,11 +35,12 @@ pub(super) async fn run(engine: Engine, mut stop: watch::Receiver<bool>) {
                 _ = stop.changed() => {}
             }
             continue;
-        }
-        if known != term && engine.env.wakes.refresh(engine.env.store.as_ref()).await.is_ok() {
-            known = term;
-        }
-        let failed = match engine.hand_on().await {
+        };
+        let passed = match engine.begin(term, &mut begun).await {
+            Ok(()) => engine.hand_on().await,
+            Err(error) => Err(error.into()),
+        };
+        let failed = match passed {
             Ok(Pass {
                 stuck: None,
                 entries: 0,
@@ -74,6 +75,16 @@ struct Pass {
 }
 
 impl Engine {
+    /// Under a new term: what was decided before it has to be here before anything is judged by it.
+    async fn begin(&self, term: u64, begun: &mut Option<u64>) -> Result<(), StoreError> {
+        if *begun != Some(term) {
+            self.env.sequencer.confirm(term).await?;
+            self.env.wakes.refresh(self.env.store.as_ref()).await?;
+            *begun = Some(term);
+        }
+        Ok(())
+    }
+
     /// Everything that waits, page by page. A room that can't be served now waits, with all of its entries in order,
     /// and holds up no other.
     async fn hand_on(&self) -> Result<Pass, Refusal> {

@@ -1,14 +1,20 @@
 //! What the homeserver pushes.
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use room_engine::outbox::OutboxBody;
-use room_engine::{InboundEvent, SignIn, carrier};
+use room_engine::{Engine, InboundEvent, Sequencer, SignIn, SystemClock, carrier};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use store::{Batch, MemoryStore, Scan, Space, Store, StoreError};
+use tokio::sync::watch;
 
-use crate::world::{A, World, ctx, uri};
+use crate::hooked::{Hook, Hooked};
+use crate::world::{A, B, World, config, ctx, keys, uri};
 
 fn event(event_id: &str, event_type: &str, room_id: &str, content: serde_json::Value) -> InboundEvent {
     InboundEvent {
@@ -223,4 +229,97 @@ async fn poisonous_events_are_set_aside_with_their_reasons_and_missed_ones_are_t
         Some("$missed")
     );
     assert_eq!(a.set_aside().await.unwrap().len(), 2);
+}
+
+/// A store that can't say for a while which portals there are.
+#[derive(Default)]
+struct Shut(AtomicBool);
+
+#[async_trait]
+impl Hook for Shut {
+    async fn get(&self, store: &MemoryStore, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if space == Space::Portal && self.0.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable {
+                retry_after: Duration::ZERO,
+                why: "injected".into(),
+            });
+        }
+        store.get(space, key).await
+    }
+}
+
+/// A node that orders, and whose store does not show all yet that was final before.
+struct Behind {
+    terms: watch::Sender<Option<u64>>,
+    store: Arc<dyn Store>,
+    late: Mutex<Option<Batch>>,
+}
+
+#[async_trait]
+impl Sequencer for Behind {
+    fn term(&self) -> Result<u64, StoreError> {
+        Ok(1)
+    }
+
+    async fn confirm(&self, _: u64) -> Result<(), StoreError> {
+        let late = self.late.lock().unwrap().take();
+        if let Some(late) = late {
+            self.store.commit(late).await?;
+        }
+        Ok(())
+    }
+
+    fn terms(&self) -> watch::Receiver<Option<u64>> {
+        self.terms.subscribe()
+    }
+}
+
+/// Who has just begun to order hands on once it knows all that its predecessor decided.
+#[tokio::test]
+async fn nothing_is_handed_on_by_what_was_known_before() {
+    let store = Arc::<Hooked<Shut>>::default();
+    let world = World::on(vec![(A, store.clone()), (B, Arc::new(MemoryStore::new()))]).await;
+    let (mut alice, _) = world.user(A, "alice").await;
+    let room = alice.client.create("Portal").await.unwrap();
+    world.quiet().await;
+    let portal = world.engine(A).portal_room(&uri(&room)).await.unwrap().unwrap();
+    let mut engine = alice.client.into_engine();
+    let id = engine
+        .compose(&room, "in time", "text/plain;charset=utf-8")
+        .unwrap();
+    let (submission, _) = engine.submission(&room, &id).unwrap();
+    let content = json!({ "id": submission.id, "message": URL_SAFE_NO_PAD.encode(&submission.message.0) });
+    store.0.store(true, Ordering::SeqCst);
+    let pushed = vec![event("$one", carrier::MESSAGE, &portal, content)];
+    world.engine(A).transaction(ctx(), "t1", pushed).await.unwrap();
+    world.stop(A).await;
+    store.0.store(false, Ordering::SeqCst);
+
+    // The portal itself is among what isn't applied yet.
+    let known = store
+        .get(Space::Portal, portal.as_bytes())
+        .await
+        .unwrap()
+        .unwrap();
+    let (mut behind, mut late) = (Batch::new(), Batch::new());
+    behind.delete(Space::Portal, portal.as_bytes());
+    store.commit(behind).await.unwrap();
+    late.put(Space::Portal, portal.as_bytes(), known);
+    let order = Arc::new(Behind {
+        terms: watch::channel(Some(1)).0,
+        store: store.clone(),
+        late: Mutex::new(Some(late)),
+    });
+    let clock = Arc::new(SystemClock);
+    let opened = Engine::open_with(config(A), keys(A), store.clone(), clock, order, store.clone()).await;
+    let engine = opened.unwrap();
+    while !store.scan(Scan::all(Space::HsInbox)).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let alice = uri("mimi://a.example/u/alice");
+    let page = engine.feed(&uri(&room), &alice, 1, 100, None).await.unwrap();
+    let is_message =
+        |entry: &&room_engine::FeedEntry| matches!(entry.item, room_engine::FeedItem::Message { .. });
+    assert_eq!(page.entries.iter().filter(is_message).count(), 1);
+    engine.close().await;
 }

@@ -12,6 +12,7 @@ mod aside;
 mod blobs;
 mod faces;
 mod faults;
+mod fence;
 mod follower;
 mod graph;
 mod hooked;
