@@ -21,14 +21,25 @@ pub(crate) struct RoomHead {
     pub(crate) epoch: String,
 }
 
-/// Runs until no room is fenced, or until told to stop.
+/// Runs until no room is fenced, in each term anew: a node that joins learns later than it starts that its provider was
+/// restored. Until told to stop.
 pub(crate) async fn compare(engine: Engine, client: MimiClient, mut stop: Stop) {
+    let mut terms = engine.terms();
+    let all = async {
+        loop {
+            rounds(&engine, &client).await;
+            if terms.changed().await.is_err() {
+                return;
+            }
+        }
+    };
     tokio::select! {
-        () = rounds(&engine, &client) => {}
+        () = all => {}
         () = stop.wait() => {}
     }
 }
 
+/// Rounds over the fenced rooms, until there is none.
 async fn rounds(engine: &Engine, client: &MimiClient) {
     let mut pause = FIRST_PAUSE;
     loop {
