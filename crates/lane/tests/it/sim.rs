@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Stories of the log told without being asked for more.
 const STORIES: u64 = 300;
 /// The same of a whole provider, which take much longer each.
-const PROVIDERS: u64 = 100;
+const PROVIDERS: u64 = 300;
 
 /// Tells a story; returns how it ended, and the simulated time it took.
 fn tell<T, F: Future<Output = T>>(seed: u64, story: impl FnOnce(u64) -> F) -> (T, Duration) {
