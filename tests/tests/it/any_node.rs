@@ -116,7 +116,11 @@ async fn every_node_is_one_matrix_server() {
             .unwrap();
         let have = async || {
             let pulled = witness.graph(&["pull", &graph]).await.unwrap_or_default();
-            pulled.matches("\"org.causeway.message\"").count()
+            pulled
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .filter(|event| event["type"] == "org.causeway.message")
+                .count()
         };
         eventually("the witness has every message", WITHIN, || async {
             Ok((have().await == number + 2).then_some(()))
