@@ -14,6 +14,7 @@ mod keys;
 mod mutated;
 mod outsiders;
 mod peer;
+mod pulled;
 mod requests;
 mod room;
 mod rooms;
