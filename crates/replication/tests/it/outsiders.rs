@@ -10,7 +10,13 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A membership event of the peer's room, not taken there.
-fn member(peer: &Peer, by: &SigningIdentity, sender: &str, state_key: &str, membership: &str) -> Pdu {
+pub(crate) fn member(
+    peer: &Peer,
+    by: &SigningIdentity,
+    sender: &str,
+    state_key: &str,
+    membership: &str,
+) -> Pdu {
     let room = peer.room.lock().unwrap();
     let content = json!({ "membership": membership });
     let draft = room.draft(sender, "m.room.member", Some(state_key), content);
@@ -18,7 +24,7 @@ fn member(peer: &Peer, by: &SigningIdentity, sender: &str, state_key: &str, memb
 }
 
 /// A node, the room's server, and another one with `@mallory` in the room.
-async fn three() -> (Node, Arc<Peer>, Arc<Peer>) {
+pub(crate) async fn three() -> (Node, Arc<Peer>, Arc<Peer>) {
     let (node, peer) = two().await;
     let other = Peer::start(&node.authority, 2).await;
     let mallory = user(&other.identity, "mallory");

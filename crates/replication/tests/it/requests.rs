@@ -333,6 +333,78 @@ async fn others_users_and_aliases_are_not_told() {
     assert_eq!((status, answer), (StatusCode::OK, json!({ "device_keys": {} })));
 }
 
+/// What a node says of itself, which is little and the same to everybody.
+#[tokio::test]
+async fn what_a_node_tells_of_itself() {
+    let node = Node::new().await;
+    let peer = Peer::start(&node.authority, 1).await;
+    let (us, v1) = (format!("@_causeway:{NODE}"), "/_matrix/federation/v1");
+    let no_rooms = json!({ "chunk": [], "total_room_count_estimate": 0 });
+    let wanted_keys = json!({ "device_keys": { &us: [] } });
+    let wanted_key = json!({ "one_time_keys": { &us: { "D": "signed_curve25519" } } });
+    for (target, asked, expected) in [
+        (
+            format!("query/profile?user_id={us}"),
+            None,
+            json!({ "displayname": "Causeway" }),
+        ),
+        (
+            format!("query/profile?user_id={us}&field=displayname"),
+            None,
+            json!({ "displayname": "Causeway" }),
+        ),
+        (
+            format!("query/profile?user_id={us}&field=avatar_url"),
+            None,
+            json!({}),
+        ),
+        (
+            format!("user/devices/{us}"),
+            None,
+            json!({ "user_id": us, "stream_id": 1, "devices": [] }),
+        ),
+        ("publicRooms".to_owned(), None, no_rooms.clone()),
+        ("publicRooms".to_owned(), Some(json!({ "limit": 10 })), no_rooms),
+        (
+            "user/keys/query".to_owned(),
+            Some(wanted_keys),
+            json!({ "device_keys": { &us: {} } }),
+        ),
+        (
+            "user/keys/claim".to_owned(),
+            Some(wanted_key),
+            json!({ "one_time_keys": {} }),
+        ),
+    ] {
+        let method = asked.as_ref().map_or(Method::GET, |_| Method::POST);
+        let target = format!("{v1}/{target}");
+        let answer = node.ask(&peer.identity, method, &target, asked.as_ref()).await;
+        assert_eq!(answer, (StatusCode::OK, expected), "{target}");
+    }
+    // What is read before anybody can show who he is.
+    let open = async |target: &str| {
+        let (status, body) = node.raw(Request::get(target).body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{target}");
+        body
+    };
+    let version = open(&format!("{v1}/version")).await;
+    assert_eq!(
+        version,
+        json!({ "server": { "name": "Causeway", "version": env!("CARGO_PKG_VERSION") } })
+    );
+    assert_eq!(
+        open("/.well-known/matrix/server").await,
+        json!({ "m.server": NODE })
+    );
+    let own = SigningIdentity::from_seed(NODE, "ed25519:n", &[7; 32]);
+    for target in ["/_matrix/key/v2/server", "/_matrix/key/v2/server/ed25519:n"] {
+        let document = open(target).await;
+        let valid_until = document["valid_until_ts"].as_i64().unwrap();
+        assert!(valid_until > now());
+        assert_eq!(document, key_document(&own, valid_until, &json!({})));
+    }
+}
+
 /// ATK-09: templates are made for users of the asking server only.
 #[tokio::test]
 async fn a_server_asks_for_its_own_users_only() {
