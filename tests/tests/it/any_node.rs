@@ -163,7 +163,12 @@ async fn administered(a: &[Provider], out: &usize) {
     for number in ALL {
         let name = format!("cw{}", number + 1);
         command((number + 1) % 3, &["lead", &name]).await.unwrap();
-        assert_eq!(leader(a, &ALL).await, number);
+        // Not all nodes hear of it at once.
+        eventually(&format!("{name} orders"), WITHIN, || async {
+            Ok((leader(a, &ALL).await == number).then_some(()))
+        })
+        .await
+        .unwrap();
     }
     assert!(command(0, &["lead", "cw9"]).await.is_err());
     assert!(command(0, &["remove", "cw9"]).await.is_err());

@@ -206,7 +206,11 @@ async fn cut_links_a_killed_leader_and_a_full_disk_lose_nothing_and_double_nothi
     let away = 2;
     let mut lead = talk.a[0].command().unwrap();
     run(lead.args(["node", "lead", "cw3"])).await.unwrap();
-    assert_eq!(talk.leader(&all).await, away);
+    eventually("the third node orders", PATIENCE, || async {
+        Ok((talk.leader(&all).await == away).then_some(()))
+    })
+    .await
+    .unwrap();
     net.cut(away, true);
     talk.other_leader(away).await;
     eventually("the node takes messages by itself", PATIENCE, || async {
