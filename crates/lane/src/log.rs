@@ -489,18 +489,11 @@ impl RaftLogStorage<Types> for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::samples::{log_id, vote};
+    use crate::wire::samples::{entry, log_id, vote};
     use openraft::type_config::TypeConfigExt as _;
     use std::time::Duration;
     use store::MemoryStore;
     use store::sim::SimStore;
-
-    fn entry(index: u64) -> Entry {
-        Entry {
-            log_id: log_id(index),
-            payload: EntryPayload::Blank,
-        }
-    }
 
     async fn append_one(log: &mut Log, index: u64) -> io::Result<()> {
         let (flushed, done) = Types::oneshot();

@@ -270,17 +270,10 @@ impl RaftSnapshotBuilder<Types> for Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::samples::log_id;
+    use crate::wire::samples::{entry, log_id};
     use std::time::Duration;
     use store::sim::SimStore;
     use store::{MemoryStore, Scan};
-
-    fn entry(index: u64) -> Entry {
-        Entry {
-            log_id: log_id(index),
-            payload: EntryPayload::Blank,
-        }
-    }
 
     async fn open(store: Arc<dyn Store>, turnover: &Turnover) -> Machine {
         let observer = Arc::new(|_: &Batch| ());

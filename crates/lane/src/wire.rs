@@ -367,6 +367,14 @@ pub(super) mod samples {
         LogId::read((3, index)).unwrap()
     }
 
+    /// An entry that does nothing.
+    pub(crate) fn entry(index: u64) -> Entry {
+        Entry {
+            log_id: log_id(index),
+            payload: EntryPayload::Blank,
+        }
+    }
+
     /// One node.
     pub(crate) fn nodes() -> Membership<NodeName, Member> {
         let member = Member {

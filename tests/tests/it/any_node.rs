@@ -41,6 +41,16 @@ async fn until(node: &Provider, graph: &str, user: &str, wanted: &str) {
     .unwrap();
 }
 
+/// Alice signs in at a node and founds a room.
+async fn founds(place: &Place, node: &Provider, token: &str, name: &str) -> (Client, String) {
+    let profiles = place.path("profiles");
+    let alice = Client::login_token(&profiles, "Alice", node, ("alice", token), "phone")
+        .await
+        .unwrap();
+    let room = alice.run(&["create", name]).await.unwrap();
+    (alice, room["room"].as_str().unwrap().to_owned())
+}
+
 /// Another Matrix server joins the graph of a room and leaves it, each time through another node, also while one is dead:
 /// all are one server. Then an operator lets another node order and takes one out.
 #[tokio::test(flavor = "multi_thread")]
@@ -73,19 +83,7 @@ async fn every_node_is_one_matrix_server() {
     let witness_user = format!("@_causeway:{witness_name}");
 
     let token = a[1].add_user("alice").await.unwrap();
-    let alice = Client::login_token(
-        &place.path("profiles"),
-        "Alice",
-        &a[1],
-        ("alice", &token),
-        "phone",
-    )
-    .await
-    .unwrap();
-    let room = alice.run(&["create", "Any"]).await.unwrap()["room"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let (alice, room) = founds(&place, &a[1], &token, "Any").await;
     alice.send(&room, "one", WITHIN).await.unwrap();
     let graph = a[2].graph_json(&["state", &room]).await.unwrap()["graph"]
         .as_str()
@@ -235,19 +233,7 @@ async fn without_a_majority_nothing_is_guessed() {
     )
     .await
     .unwrap();
-    let alice = Client::login_token(
-        &place.path("profiles"),
-        "Alice",
-        &a[2],
-        ("alice", &token),
-        "phone",
-    )
-    .await
-    .unwrap();
-    let room = alice.run(&["create", "Guess"]).await.unwrap()["room"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let (_, room) = founds(&place, &a[2], &token, "Guess").await;
 
     strangers(&a, &spots, &b).await;
     large_bodies(&a).await;

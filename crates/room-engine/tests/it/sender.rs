@@ -11,7 +11,7 @@ use std::time::Duration;
 use store::{Batch, Scan, Space};
 
 use crate::mallory::witness;
-use crate::world::{A, B, World, uri};
+use crate::world::{A, B, Person, World, uri};
 
 /// Refuses to take one room's entries for a while and fails at random for the others.
 #[derive(Default)]
@@ -117,9 +117,8 @@ async fn first_in_outbox(world: &World) -> String {
     first.unwrap()["room"].as_str().unwrap().to_owned()
 }
 
-/// A room that is stuck is no reason to leave alone a destination that takes the others, whichever is looked at first.
-#[tokio::test]
-async fn a_stuck_room_holds_up_none_that_has_something_to_say_later() {
+/// Alice at A and Bob at B in two rooms, all of it delivered, and nothing carried from now on.
+async fn two_rooms() -> (Arc<World>, Person, Vec<String>) {
     let world = World::new().await;
     let (mut alice, _) = world.user(A, "alice").await;
     let (mut bob, _) = world.user(B, "bob").await;
@@ -133,6 +132,13 @@ async fn a_stuck_room_holds_up_none_that_has_something_to_say_later() {
     world.quiet().await;
     bob.client.sync().await.unwrap();
     world.stop_senders(A).await;
+    (world, alice, rooms)
+}
+
+/// A room that is stuck is no reason to leave alone a destination that takes the others, whichever is looked at first.
+#[tokio::test]
+async fn a_stuck_room_holds_up_none_that_has_something_to_say_later() {
+    let (world, mut alice, rooms) = two_rooms().await;
     for room in &rooms {
         alice.say(room, "first").await;
     }
@@ -192,19 +198,7 @@ impl Transport for Pairs {
 
 #[tokio::test]
 async fn rooms_go_beside_each_other_and_each_has_one_request_in_flight() {
-    let world = World::new().await;
-    let (mut alice, _) = world.user(A, "alice").await;
-    let (mut bob, _) = world.user(B, "bob").await;
-    let mut rooms = Vec::new();
-    for name in ["one", "two"] {
-        let room = alice.client.create(name).await.unwrap();
-        let to = [uri("mimi://b.example/u/bob")];
-        alice.client.add(&room, &to).await.unwrap();
-        rooms.push(room);
-    }
-    world.quiet().await;
-    bob.client.sync().await.unwrap();
-    world.stop_senders(A).await;
+    let (world, mut alice, rooms) = two_rooms().await;
     for index in 0..5 {
         for room in &rooms {
             alice.say(room, &format!("{index}")).await;
